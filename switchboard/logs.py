@@ -1,0 +1,82 @@
+"""Log lines of every process: one JSON object (or a coloured line on a terminal) per event, no secrets."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+SECRET_KEYS = re.compile(r"secret|token|password|authorization|api_?key|cookie", re.IGNORECASE)
+SECRET_TEXT = re.compile(
+    r"(?i)(bearer\s+|://[^/\s:@]*:)[^\s@\"']+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\bsk-[\w-]{8,}"
+)
+MAX_TEXT = 2_000
+
+
+def configure(process: str, *, level: str = "info", json: bool = True) -> None:
+    """Sends structlog and the standard library's log lines to standard error, each with `process`."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _named(process),
+        redact,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("httpx", "httpcore", "openai", "asyncio", "aiohttp.access", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Replaces values that are secret by their name or shape, and caps long texts."""
+    return {key: _clean(key, value) for key, value in event.items()}
+
+
+def _clean(key: str, value: Any) -> Any:
+    if key.startswith("_"):
+        return value
+    if SECRET_KEYS.search(key):
+        return "***"
+    if isinstance(value, str):
+        return SECRET_TEXT.sub(lambda found: (found.group(1) or "") + "***", value)[:MAX_TEXT]
+    if isinstance(value, Mapping):
+        return {str(inner): _clean(str(inner), item) for inner, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean("item", item) for item in value]
+    return value
+
+
+def _named(process: str) -> structlog.typing.Processor:
+    def add(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    return add
+
+
+def secrets_in(text: str) -> Iterator[str]:
+    """What in `text` has the shape of a secret; for tests that scan logs."""
+    yield from (found.group(0) for found in SECRET_TEXT.finditer(text) if not found.group(0).endswith("***"))
