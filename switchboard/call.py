@@ -60,12 +60,7 @@ def caller_of(
 def _sip_caller(identity: str, attributes: Mapping[str, str]) -> Caller | None:
     # Outbound legs carry a trunk number too; a dispatch rule is what only inbound ones have.
     dialed, sip_call_id = attributes.get("sip.trunkPhoneNumber"), attributes.get("sip.callID")
-    if (
-        not attributes.get("sip.ruleID")
-        or dialed is None
-        or not sip_call_id
-        or "switchboard.role" in attributes
-    ):
+    if not attributes.get("sip.ruleID") or dialed is None or not sip_call_id or "switchboard.role" in attributes:
         return None
     call_id = call_id_of_sip(sip_call_id)
     return Caller(call_id, "sip", identity, dialed, attributes.get("sip.phoneNumber"), str(call_id))

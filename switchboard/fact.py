@@ -164,7 +164,7 @@ class ModelFailed(Body):
 
 
 class CallEnded(Body):
-    """The one end of a call. `usage` counts tokens, characters and seconds by model; `cost` is in the set currency."""
+    """The one end of a call. `usage` counts tokens, characters and seconds by model."""
 
     kind: Literal["call_ended"] = "call_ended"
     reason: str

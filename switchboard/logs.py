@@ -9,9 +9,7 @@ from typing import Any
 import structlog
 
 SECRET_KEYS = re.compile(r"secret|token|password|authorization|api_?key|cookie", re.IGNORECASE)
-SECRET_TEXT = re.compile(
-    r"(?i)(bearer\s+|://[^/\s:@]*:)[^\s@\"']+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\bsk-[\w-]{8,}"
-)
+SECRET_TEXT = re.compile(r"(?i)(bearer\s+|://[^/\s:@]*:)[^\s@\"']+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\bsk-[\w-]{8,}")
 MAX_TEXT = 2_000
 
 
@@ -26,9 +24,7 @@ def configure(process: str, *, level: str = "info", json: bool = True) -> None:
         redact,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

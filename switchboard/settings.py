@@ -60,9 +60,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(Path(".switchboard"), validation_alias="SWITCHBOARD_HOME")
-    log_level: str = Field(
-        "info", validation_alias="SWITCHBOARD_LOG_LEVEL", pattern="^(debug|info|warning|error)$"
-    )
+    log_level: str = Field("info", validation_alias="SWITCHBOARD_LOG_LEVEL", pattern="^(debug|info|warning|error)$")
     log_json: bool = Field(True, validation_alias="SWITCHBOARD_LOG_JSON")
 
     livekit_url: LiveKitUrl = Field("", validation_alias="LIVEKIT_URL")
@@ -104,9 +102,7 @@ class Settings(BaseSettings):
     tts_model: str = Field("", validation_alias="TTS_MODEL")
     tts_voice: str = Field("", validation_alias="TTS_VOICE")
     # Where the bundled models listen; the supervisor sets it, and nothing else needs to.
-    local_models_url: HttpUrl = Field(
-        "http://127.0.0.1:8092/v1", validation_alias="SWITCHBOARD_LOCAL_MODELS_URL"
-    )
+    local_models_url: HttpUrl = Field("http://127.0.0.1:8092/v1", validation_alias="SWITCHBOARD_LOCAL_MODELS_URL")
 
     max_calls: int = Field(0, ge=0, validation_alias="SWITCHBOARD_MAX_CALLS", description="0: 4 a core")
     emergency_sentence: str = Field("", max_length=500, validation_alias="SWITCHBOARD_EMERGENCY_SENTENCE")

@@ -1,0 +1,146 @@
+"""Facts on their way to the stream: written to a file of their call first, then shipped in order.
+
+A process may die between the two, or Redis be away: whoever finds the file later ships it again, and as
+a fact recorded twice is one fact, too much does no harm. The file goes when its facts are recorded.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from switchboard import stream
+from switchboard.fact import MAX_BYTES, Fact
+
+log = structlog.get_logger(__name__)
+
+FOLDER = "outbox"
+# Facts of one call held in memory while Redis is away; older ones are in the file all the same.
+BACKLOG = 10_000
+BATCH = 100
+PAUSE_S = 0.5
+FLUSH_S = 2.0
+
+
+class Outbox:
+    """The facts of one call (or one process) on their way. Not shared between processes."""
+
+    def __init__(self, path: Path, redis: Redis) -> None:
+        self._path = path
+        self._redis = redis
+        self._waiting: deque[Fact] = deque(maxlen=BACKLOG)
+        self._news = asyncio.Event()
+        self._file: int | None = None
+
+    def put(self, fact: Fact) -> None:
+        """Keeps the fact on disk and ships it soon. Raises `ValueError` for one beyond 64 KiB."""
+        line = fact.model_dump_json().encode()
+        if len(line) > MAX_BYTES:
+            raise ValueError(f"a {fact.kind} fact of {len(line)} bytes is beyond {MAX_BYTES}")
+        self._append(line)
+        self._waiting.append(fact)
+        self._news.set()
+
+    def _append(self, line: bytes) -> None:
+        # A full disk must not end a call: the fact still travels by the stream.
+        try:
+            if self._file is None:
+                self._file = _locked(self._path)
+            os.write(self._file, line + b"\n")
+        except OSError:
+            log.exception("fact_not_on_disk", path=self._path.name)
+
+    async def _ship(self) -> None:
+        while True:
+            await self._news.wait()
+            if not await self._ship_some():
+                await asyncio.sleep(PAUSE_S)
+
+    async def _ship_some(self) -> bool:
+        """True when nothing stands in the way of the next batch."""
+        self._news.clear()
+        batch = [self._waiting[at] for at in range(min(BATCH, len(self._waiting)))]
+        try:
+            await stream.add(self._redis, batch)
+        except (RedisError, OSError, TimeoutError, stream.StreamFull) as error:
+            log.warning("facts_wait", waiting=len(self._waiting), error=str(error))
+            self._news.set()
+            return False
+        for _ in batch:
+            self._waiting.popleft()
+        if self._waiting:
+            self._news.set()
+        return True
+
+    @asynccontextmanager
+    async def shipping(self) -> AsyncIterator["Outbox"]:
+        """Ships while the body runs, and for at most two seconds more; what is left stays in the file."""
+        task = asyncio.create_task(self._ship(), name="outbox")
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await self._flush()
+            if self._file is not None:
+                os.close(self._file)
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                while self._waiting and await self._ship_some():
+                    pass
+        except TimeoutError:
+            log.warning("facts_left_in_file", waiting=len(self._waiting), path=self._path.name)
+
+
+def _locked(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    # Held until the process ends, however it ends: a file that can be locked has no writer.
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def folder(home: Path) -> Path:
+    return home / FOLDER
+
+
+def abandoned(home: Path) -> list[Path]:
+    """Files of facts whose writers have ended, oldest first."""
+    return [path for path in sorted(folder(home).glob("*.jsonl"), key=_age) if _is_free(path)]
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False
+
+
+def facts_in(path: Path) -> list[Fact]:
+    """The facts in a file; a line cut short by the end of its writer is skipped."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            found.append(Fact.model_validate_json(line))
+        except ValidationError:
+            log.warning("fact_line_skipped", path=path.name, bytes=len(line))
+    return found
