@@ -1,0 +1,52 @@
+"""`python -m local.phone`: the SIP line of one machine, until it is interrupted."""
+
+import asyncio
+import signal
+import sys
+
+import structlog
+
+from local.phone.health import serve_health
+from local.phone.line import Line
+from switchboard import logs
+from switchboard.settings import Settings, SettingsError
+
+
+async def serve(settings: Settings) -> None:
+    """Runs line and health until SIGINT or SIGTERM. Raises OSError when a port is taken."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Line(settings) as line:
+        runner = await serve_health(line, settings)
+        try:
+            api = runner.addresses[0]
+            structlog.get_logger().info(
+                "phone line is ready",
+                sip=f"{line.address[0]}:{line.address[1]}",
+                health=f"http://{api[0]}:{api[1]}/health",
+            )
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+
+
+def main() -> int:
+    try:
+        settings = Settings.read()
+        settings.need("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logs.configure("phone", level=settings.log_level, json=settings.log_json)
+    try:
+        asyncio.run(serve(settings))
+    except OSError as error:
+        taken = f"SIP_PORT {settings.sip_port} or SIP_API_PORT {settings.sip_api_port} on {settings.sip_host}"
+        print(f"{taken} cannot be opened ({error.strerror}): free it, or set another one.", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""A caller's place in a LiveKit room: joins as livekit-sip does, publishes the phone's track, hears the others."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+
+from aiortp.dtmf import DTMF_EVENTS
+from livekit import api, rtc
+
+from local.phone.attributes import Parties, random_name
+from local.phone.media import RATE, Bridge
+from switchboard.settings import Settings
+
+JOIN_TIMEOUT_S = 10.0
+LEAVE_TIMEOUT_S = 5.0
+SIGNAL_TIMEOUT_S = 5.0
+
+
+class RoomUnavailable(Exception):
+    """LiveKit did not let the caller in."""
+
+
+class Leg:
+    """One caller in one room of their own. `heard` is set by the first track of someone else."""
+
+    def __init__(self, settings: Settings, parties: Parties, attributes: dict[str, str]) -> None:
+        self.room_name = f"call_{parties.caller}_{random_name(12)}"
+        self.identity = f"sip_{parties.caller}"
+        self.heard = asyncio.Event()
+        self.source = rtc.AudioSource(RATE, 1, queue_size_ms=0)
+        self._settings, self._parties, self._attributes = settings, parties, attributes
+        self._room = rtc.Room()
+        self._track = rtc.LocalAudioTrack.create_audio_track(self.identity, self.source)
+
+    async def join(self, bridge: Bridge, on_gone: Callable[[], None]) -> None:
+        """Joins and publishes; `on_gone` is called once the room is. Raises RoomUnavailable."""
+        self._room.on(
+            "track_subscribed", lambda track, publication, _who: self._subscribed(bridge, track, publication)
+        )
+        self._room.on("track_unsubscribed", lambda _track, its, _who: bridge.forget(its.sid))
+        self._room.on("disconnected", lambda _reason: on_gone())
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
+        try:
+            async with asyncio.timeout(JOIN_TIMEOUT_S):
+                await self._room.connect(self._settings.livekit_url, self._token())
+                await self._room.local_participant.publish_track(self._track, options)
+        except (TimeoutError, rtc.ConnectError, rtc.participant.PublishTrackError) as error:
+            raise RoomUnavailable(f"LiveKit at {self._settings.livekit_url} let no caller in: {error}") from error
+
+    async def leave(self) -> None:
+        """Leaves the room, within 5 s."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await self._room.disconnect()
+                await self.source.aclose()
+
+    async def tell_status(self, status: str) -> None:
+        """Sets `sip.callStatus`, if the room still is there."""
+        if not self._room.isconnected():
+            return
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+                await self._room.local_participant.set_attributes({"sip.callStatus": status})
+
+    async def press(self, digit: str) -> None:
+        """Passes on a key that the caller pressed."""
+        with contextlib.suppress(TimeoutError, rtc.participant.PublishDTMFError):
+            async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+                await self._room.local_participant.publish_dtmf(code=DTMF_EVENTS[digit], digit=digit)
+
+    def hold(self, held: bool) -> None:
+        """Shows the room that the caller holds the call, by muting their track."""
+        if held:
+            self._track.mute()
+        else:
+            self._track.unmute()
+
+    def _subscribed(self, bridge: Bridge, track: rtc.Track, publication: rtc.RemoteTrackPublication) -> None:
+        if track.kind == rtc.TrackKind.KIND_AUDIO:
+            bridge.listen(publication.sid, track)
+            self.heard.set()
+
+    def _token(self) -> str:
+        grants = api.VideoGrants(
+            room_join=True,
+            room=self.room_name,
+            can_publish=True,
+            can_subscribe=True,
+            can_publish_data=True,
+            can_update_own_metadata=True,
+        )
+        secret = self._settings.livekit_api_secret.get_secret_value()
+        return (
+            api.AccessToken(self._settings.livekit_api_key, secret)
+            .with_identity(self.identity)
+            .with_name(f"Phone {self._parties.caller}")
+            .with_kind("sip")
+            .with_grants(grants)
+            .with_attributes(self._attributes)
+            .with_ttl(timedelta(hours=6))
+            .to_jwt()
+        )

@@ -1,0 +1,172 @@
+"""Audio between one phone and one room, each frame handed on as it arrives."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from livekit import rtc
+from numpy.typing import NDArray
+
+from local.phone.offer import Audio
+from local.phone.rtp import CODECS, RtpPort
+
+RATE = 8_000
+# livekit takes whole 10 ms frames when it shall not queue them.
+ROOM_FRAME = RATE // 100
+TICK_S = 0.02
+TICK = int(RATE * TICK_S)
+# Who sends nothing this long gets silence filled in, so that the other side's clock goes on.
+GAP_S = 0.1
+# 320 ms of audio on the way into the room; beyond it the oldest goes.
+MAX_WAITING = 16
+# Frames of a second speaker that wait for the first one's clock.
+MAX_BEHIND = 3
+
+Samples = NDArray[np.int16]
+
+
+class Mixer:
+    """Adds up who speaks in the room. The first track gives the beat; the others' frames join its own."""
+
+    def __init__(self) -> None:
+        self._behind: dict[str, deque[Samples]] = {}
+
+    def add(self, sid: str, samples: Samples) -> Samples | None:
+        """One frame of one track; returns a mixed frame when that track gives the beat."""
+        own = self._behind.setdefault(sid, deque(maxlen=MAX_BEHIND))
+        leader = next(iter(self._behind))
+        if sid != leader and len(own) == MAX_BEHIND:
+            # The leader is silent on the wire; whoever does send takes over.
+            self._behind[leader] = self._behind.pop(leader)
+            leader = next(iter(self._behind))
+        if sid != leader:
+            own.append(samples)
+            return None
+        own.clear()
+        others = [frames.popleft() for frames in self._behind.values() if frames]
+        return add_up([samples, *others]) if others else samples
+
+    def remove(self, sid: str) -> None:
+        self._behind.pop(sid, None)
+
+
+def add_up(frames: list[Samples]) -> Samples:
+    """The sum of frames, clipped, as long as the first."""
+    total = frames[0].astype(np.int32)
+    for frame in frames[1:]:
+        length = min(len(total), len(frame))
+        total[:length] += frame[:length]
+    return np.clip(total, -32768, 32767).astype(np.int16)
+
+
+class Filler:
+    """Makes up for audio that does not come: after a gap, one `emit` for each 20 ms that went by."""
+
+    def __init__(self, emit: Callable[[], None]) -> None:
+        self._emit = emit
+        self._until = time.monotonic()
+        self._filling = False
+
+    def heard(self) -> None:
+        self._until, self._filling = time.monotonic(), False
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if not self._filling and now - self._until < GAP_S:
+            return
+        self._filling = True
+        self._until = max(self._until, now - GAP_S)
+        while self._until + TICK_S <= now:
+            self._emit()
+            self._until += TICK_S
+
+
+class Bridge:
+    """Carries a call's audio both ways while `run` runs, from the moment that it is `started`."""
+
+    def __init__(self, port: RtpPort, source: rtc.AudioSource) -> None:
+        self._port, self._source = port, source
+        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
+        self._arrived = asyncio.Event()
+        self._mixer = Mixer()
+        self._streams: dict[str, asyncio.Task[None]] = {}
+        self._audio: Audio | None = None
+        self._room_silence = Filler(lambda: self._enqueue(bytes(TICK * 2)))
+        self._phone_silence = Filler(lambda: self._send(np.zeros(TICK, dtype=np.int16)))
+
+    def start(self, audio: Audio) -> None:
+        """Lets audio through, as agreed; while the call is held, neither side hears the other."""
+        self._audio = audio
+
+    def take(self, payload: bytes) -> None:
+        """One frame from the phone."""
+        if self._audio is not None and not self._audio.held:
+            self._room_silence.heard()
+            self._enqueue(CODECS[self._audio.payload_type].decode(payload))
+
+    def listen(self, sid: str, track: rtc.Track) -> None:
+        """Begins to play a track of the room to the phone."""
+        if sid not in self._streams:
+            self._streams[sid] = asyncio.create_task(self._play(sid, track), name=f"play {sid}")
+
+    def forget(self, sid: str) -> None:
+        """Ends playing a track."""
+        task = self._streams.get(sid)
+        if task is not None:
+            task.cancel()
+
+    async def run(self) -> None:
+        """Pumps until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(self._pump_to_room())
+                pumps.create_task(self._fill_gaps())
+        finally:
+            await self._end_streams()
+
+    async def _end_streams(self) -> None:
+        streams = list(self._streams.values())
+        for task in streams:
+            task.cancel()
+        if streams:
+            await asyncio.wait(streams, timeout=2)
+
+    async def _play(self, sid: str, track: rtc.Track) -> None:
+        ptime = self._audio.ptime if self._audio else 20
+        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=ptime)
+        try:
+            async for event in stream:
+                mixed = self._mixer.add(sid, np.frombuffer(event.frame.data, dtype=np.int16))
+                if mixed is not None:
+                    self._phone_silence.heard()
+                    self._send(mixed)
+        finally:
+            self._mixer.remove(sid)
+            self._streams.pop(sid, None)
+            await stream.aclose()
+
+    def _send(self, samples: Samples) -> None:
+        if self._audio is not None and not self._audio.held:
+            self._port.send(CODECS[self._audio.payload_type].encode(samples.tobytes()), len(samples))
+
+    def _enqueue(self, pcm: bytes) -> None:
+        self._waiting.append(pcm)
+        self._arrived.set()
+
+    async def _pump_to_room(self) -> None:
+        step = ROOM_FRAME * 2
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                pcm = self._waiting.popleft()
+                for start in range(0, len(pcm) - step + 1, step):
+                    await self._source.capture_frame(rtc.AudioFrame(pcm[start : start + step], RATE, 1, ROOM_FRAME))
+
+    async def _fill_gaps(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._room_silence.tick()
+            self._phone_silence.tick()
