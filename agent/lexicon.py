@@ -1,0 +1,365 @@
+"""How callers' words are read for ranking: what to drop, what is said in two words, what means the same."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+# Several words that are one idea, and the ways of asking. Applied in order, before words are split; names in
+# capitals are kinds of answer (a price, a time …).
+_PHRASES = tuple(
+    (re.compile(rf"\b(?:{pattern})\b"), f" {name} ")
+    for pattern, name in (
+        (r"uh+|um+|erm?|hm+|mhm|you know|i mean|kind of|sort of|please|thank you|thanks|sorry", ""),
+        (r"hi there|hey there|hello|hi|hey|good (?:morning|afternoon|evening|day)(?! \w+ing)", ""),
+        (r"i(?:'m| am| was|'ve been)? (?:just )?(?:wondering|calling|asking|curious)(?: to ask)?", ""),
+        (r"(?:can|could|would) you (?:\w+ )?(?:tell|remind|inform) me", ""),
+        (r"(?:i(?:'d| would) (?:like|love|want) to|i (?:want|need) to|do you happen to) (?:know|ask|find out)", ""),
+        (r"(?:i have )?(?:a |one )?(?:quick|short|little) question", ""),
+        (r"any (?:idea|chance)|no idea|at the moment|right now|right away|of course|as well|after all", ""),
+        (r"how much (?:time|longer)|how long|how quick(?:ly)?", "DURATION"),
+        (r"how much notice", "notice"),
+        (r"how much|how expensive|what(?:'s| is) the damage|(?:run|set) me(?: back)?|how costly", "PRICE"),
+        (r"what (?:times?|hours?)|(?:until|till|by|from) (?:when|what (?:time|hour))|at what (?:time|hour)", "TIME"),
+        (r"how (?:late|early|soon)", "TIME"),
+        (r"how (?:far ahead|far in advance|many (?:hours|days) (?:ahead|before))", "notice"),
+        (r"how (?:far|close|near)", "DISTANCE"),
+        (r"how many (?:minutes|hours|days|weeks|months|years)", "DURATION"),
+        (r"how many", "COUNT"),
+        (r"how often|how frequently|how regularly", "OFTEN"),
+        (r"how (?:old|young)|(?:what|which) age|minimum age|age limit", "AGE"),
+        (r"how (?:big|large|small)|what size", "SIZE"),
+        (r"where(?:abouts)?", "WHERE"),
+        (r"when|what days?|which days?", "TIME"),
+        (r"whose|whom|who's|who", "WHO"),
+        (r"why", "WHY"),
+        (r"check(?:ing|s|ed)?[ -]?in", "checkin"),
+        (r"check(?:ing|s|ed)?[ -]?out", "checkout"),
+        (r"check[ -]?ups?", "checkup"),
+        (r"(?:wi|why)[ -]?fi|wireless(?: internet| network)?", "wifi"),
+        (r"x[ -]?rays?", "xray"),
+        (r"root can(?:al|als|el)", "rootcanal"),
+        (r"wisdom (?:tooth|teeth)", "wisdomtooth"),
+        (r"room service", "roomservice"),
+        (
+            r"(?:no|without(?: any| an)?|don't have(?: any)?|lost my|not have) (?:dental )?(?:insurance|coverage)",
+            "uninsured",
+        ),
+        (r"(?:not|isn't|am not|i'm not) (?:insured|covered)", "uninsured"),
+        (r"front desk", "reception"),
+        (r"air[ -]?con(?:ditioning|ditioned|ditioner)?|a[ /.]?c\.?", "aircon"),
+        (r"e\.?v\.?'?s?|electric (?:cars?|vehicles?)", "electric car"),
+        (r"(?:sat|satellite)[ -]?nav|g\.?p\.?s\.?", "gps"),
+        (r"(?:by|for) (?:him|her|them|my|your|our)sel(?:f|ves)|on (?:his|her|their|my) own|unaccompanied", "alone"),
+        (r"without (?:me|us|an? adult|(?:a )?parents?)|unsupervised", "alone"),
+        (r"no[ -]shows?|(?:don't|didn't|not) show(?: up)?", "noshow"),
+        (r"work(?:ing)?[ -]out", "workout"),
+        (r"(?:twenty[ -]four|24)[ -](?:hours?|seven|7)|24/7|(?:a?round) the clock|day and night", "allday"),
+        (r"credit[ -]cards?|debit[ -]cards?", "creditcard"),
+        (r"key ?cards?", "keycard"),
+        (r"laughing gas|nitrous oxide", "laughinggas"),
+        (r"rail(?:way|road)?", "train"),
+        (r"year[ -]old|years[ -]old", "yearold"),
+        (r"(?:after|outside)(?: office| of| opening| business)? hours", "afterhours"),
+        (r"smoke[ -]free|non[ -]?smoking", "smoke"),
+        (r"throw(?:n|s)? in", "include"),
+        (r"clear(?:ed|ing)? out|(?:get|be|move|moved|moving) out", "vacate"),
+        (r"in[ -]house|on[ -]site|on the premises", ""),
+        (
+            r"(?:i'm|i am|he's|he is|she's|she is|they're)(?: only| just)? "
+            r"(?:(?:four|fif|six|seven|eigh|nine)teen|twenty(?: one)?)(?! (?:people|minutes|of))",
+            "AGE",
+        ),
+        (r"any good|(?:the|your) best|recommend\w*|worth (?:it|the)|reviews?|which (?:one )?is better", "OPINION"),
+        (
+            r"TIME(?:(?:'s| is| was| are)|(?: do| does)?) (?:my|our|the next) (?:appointment|reservation|booking|visit)",
+            "MINE TIME",
+        ),
+        (
+            r"(?:move|reschedule|change|shift|switch|confirm|book|make|schedule|set up|arrange|reserve) "
+            r"(?:my|our|an?|another) (?:\w+ )?(?:appointment|reservation|booking|visit|table|room|suite|slot|time|date)",
+            "REQUEST",
+        ),
+        (r"(?:speak|talk) (?:to|with)|(?:connect|transfer|put) (?:me|us) (?:to|through|with)", "REQUEST"),
+        (r"an? extra bed|additional bed|rollaway(?: bed)?|foldaway(?: bed)?", "extrabed"),
+        (r"grown[ -]?ups?", "adult"),
+        (r"first[ -]time", "first"),
+        (r"(?:come|came|comes) along", "come"),
+        (r"call(?:ing)? off", "cancel"),
+        (r"\d+(?::\d+)?(?: ?[ap]\.?m\.?)?|o'?clock", ""),
+    )
+)
+
+_NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand half quarter
+second third fourth fifth"""
+
+_STOP = frozenset(
+    f"""a an the this that these those there here it its he she they them his her their i me my mine we us our ours
+you your yours is are was were be been being am do does did done doing have has had having can could will would
+shall should may might must ought to of in on at by for from with without into onto out up down off over under
+about as if whether or and but so than then because since while though although not no nor yes yeah yep
+what which how any some all both each every either neither one ones ok okay just also too very much many more
+most such only own same other another else again still yet already ever never always now well guys ma'am sir
+s t d ll re ve m don doesn isn aren won wouldn couldn can't cannot gonna wanna gotta got let lets
+through via per between during within upon oh ah like pm am dollar bucks eh huh going gone goes anywhere anyone isn't aren't don't {_NUMBERS}""".split()
+)
+
+# Words that say little about the subject: found in a fact they help a bit, missing there they do no harm.
+_LIGHT = frozenset(
+    """get take bring go come use need want make give put find tell know think see look ask help call try do
+happen plan stay arrive travel drive fly book visit leave land hear read say understand believe guess assume mean
+want hope wish love enjoy offer provide serve accept allow permit let possible available able okay right correct
+true sure exactly special certain particular kind type sort extra separate additional different hotel place office
+practice clinic building town city area site property website internet page brochure online person people guest
+visitor customer client patient someone anyone anybody somebody everyone friend husband wife mother father mom dad
+mum parent son daughter brother sister grandmother grandfather grandma grandpa partner girlfriend boyfriend
+family colleague boss guy lady man woman today tonight tomorrow yesterday week weekend weekday month year
+day night morning afternoon evening noon midnight hour minute time date monday tuesday wednesday thursday friday
+saturday sunday january february march april may june july august september october november december summer
+winter spring autumn next last first early late later soon long short quick near nearby close far around until till
+before after ahead advance start begin end finish open set run back away along together thing stuff something
+anything everything nothing way lot bit few couple little big small large good great nice best better bad really
+actually maybe perhaps probably basically simply quite pretty almost enough ready able interested interest
+question answer information info detail policy option question problem issue matter trip vacation holiday stay
+flight airplane plane journey reservation booking appointment room hotel front end total amount sum number piece
+name show turn hold keep move send grab catch reach head pick drop fit suit okay fine happy glad worry mind care
+supposed suppose must require requirement necessary want old new young usual usually normally regular regularly
+typical often sometimes once twice currently lately recently especially case point fact part else myself yourself
+himself herself itself ourselves themselves work job lie require include cover yearold dentist tooth
+land flight business possible exact precisely whole entire entirely completely absolutely definitely website desk straight brew prepare spot somewhere ahead pass
+area deal handle manage charge rather exactly note tip mention suggest expect count total basic separate separately
+right mine yours ours theirs type usual normal regular fellow actual general-purpose honey sweetheart love dear guess
+late soon earliest latest ahead middle moment mind sense story chance luck hop stop step fresh quick quickly easy easily
+hard simple clear sound look wonder call phone ring contact via line confirm double-check verify hang""".split()
+)
+
+# Each line: words that mean the same to someone who answers a phone. The first names the idea.
+_SAME = """
+price cost fee rate tariff pricing costly expensive cheap cheaper priced surcharge
+pay payment paid
+free complimentary gratis
+car vehicle automobile truck van suv
+bicycle bike cycle cycling
+dog puppy pup doggy terrier retriever poodle labrador bulldog dachshund beagle spaniel chihuahua hound
+cat kitten kitty
+pet animal furry
+child kid toddler youngster
+baby infant newborn
+crib cot cradle
+elevator lift
+pool swim swimming swam
+wheelchair rollator
+disability disabled handicapped handicap mobility
+accessible accessibility barrier barrierfree stepfree
+stairs stair step steps staircase
+wifi internet online
+password passcode code login
+luggage baggage bag bags suitcase suitcases
+gym fitness exercise workout weights
+refrigerator fridge minifridge
+coffee espresso
+laundry wash washing washed
+clothes clothing shirt shirts garment
+food meal eat eating hungry
+drink drinks beer wine cocktail cocktails alcohol nightcap
+smoke smoking smoker smokers cigarette cigarettes cigar tobacco vape
+creditcard visa mastercard amex plastic
+deposit
+identification id passport
+shuttle
+airport
+pickup
+bus buses
+taxi cab
+train amtrak
+meeting conference seminar boardroom workshop
+beach shore sand seaside
+harbor harbour waterfront boats
+view overlook overlooking
+cancel cancellation cancelled canceled cancelling
+refund refundable reimburse
+discount reduction deal
+group groups team
+parking park parked
+garage
+electric plug charger charging recharge tesla
+address located location directions
+dentist doctor
+emergency urgent urgently emergencies
+pain hurt hurts ache toothache aching sore painful killing
+broke break broken chip chipped crack cracked
+cleaning clean cleaned cleanings
+whitening whiten whiter bleach bleaching bleached brighter brighten whitened
+filling fill cavity cavities decay fillings
+crown cap crowns
+extraction extract extracted pull pulled pulling remove removed removal
+implant implants
+braces brace aligner aligners invisalign straighten crooked
+orthodontist orthodontic orthodontics
+afraid scared fear anxious anxiety nervous terrified phobia frightened dread
+sedation sedate sedative calm relax
+numb numbness novocaine anesthetic
+injection shot
+insurance insured insurances insurer coverage
+uninsured
+installment installments monthly financing finance
+reminder remind reminders
+records record files file chart
+spanish
+language languages speak
+medicaid
+membership member
+adult guardian
+alone
+lost lose losing
+forget forgot forgotten misplace misplaced
+reception lobby
+register join enroll
+return returned
+"""
+
+_IRREGULAR = {
+    "children": "child", "teeth": "tooth", "feet": "foot", "men": "man", "women": "woman", "left": "leave",
+    "kept": "keep", "brought": "bring", "took": "take", "taken": "take", "gave": "give", "given": "give",
+    "came": "come", "went": "go", "gone": "go", "told": "tell", "said": "say", "heard": "hear", "found": "find",
+    "thought": "think", "knew": "know", "saw": "see", "seen": "see", "sent": "send", "ate": "eat", "bought": "buy",
+    "better": "good", "best": "good", "drove": "drive", "flew": "fly", "held": "hold", "made": "make",
+    "people": "person", "wives": "wife", "knives": "knife", "dies": "die", "gas": "gas", "bus": "bus",
+    "clothes": "clothes", "glasses": "glasses", "this": "this", "plus": "plus", "access": "access",
+}  # fmt: skip
+
+# A word that is also a kind of answer, or brings a second idea with it.
+_ALSO = {
+    "price": ("PRICE",), "charge": ("PRICE",), "pay": ("PRICE",), "free": ("PRICE",), "dollar": ("PRICE",),
+    "include": ("free", "PRICE"), "money": ("PRICE",), "bill": ("PRICE",), "discount": ("PRICE",),
+    "open": ("TIME",), "hour": ("TIME",), "time": ("TIME",), "until": ("TIME",), "till": ("TIME",),
+    "noon": ("TIME",), "midnight": ("TIME",), "allday": ("TIME",), "minute": ("DURATION",), "schedule": ("TIME",),
+    "located": ("WHERE",), "address": ("WHERE",), "street": ("WHERE",), "avenue": ("WHERE",), "floor": ("WHERE",),
+    "walk": ("DISTANCE",), "swimming": ("pool",), "wifi": ("internet",), "internet": ("wifi",),
+    "dog": ("pet",), "cat": ("pet",), "son": ("child",), "daughter": ("child",), "boy": ("child",),
+    "girl": ("child",), "teenager": ("child",), "minor": ("child",), "electric": ("charge",),
+}  # fmt: skip
+
+KINDS = frozenset("PRICE TIME DURATION DISTANCE COUNT OFTEN AGE SIZE WHERE WHO WHY OPINION MINE REQUEST".split())
+_OPENERS = re.compile(
+    r"\b(?:(?:do|does|did|is|are|was|were|am|can|could|will|would|shall|should|may|might|must|have|has) "
+    r"(?:i|we|you|he|she|it|they|there|the|a|an|my|our|your|any|anyone|anybody|someone|somebody|this|that|"
+    r"one|guests|kids|children|pets|dogs)\b|what|when|where|which|who|why|how|whereabouts|any(?:thing|where)?\b"
+    r"|till when|until when|by when|is|are|do|does)\b"
+)
+_SENTENCES = re.compile(r"[.?!;]+(?:\s|$)")
+_SECOND_QUESTION = re.compile(
+    r",?\s+(?:and|also|or|plus)\s+(?=(?:also |then )?(?:do|does|is|are|can|could|will|would|what|when|where|how|who)\b)"
+)
+_SPACES = re.compile(r"\s+")
+_WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One idea of what was said: its stem, what else it stands for, and how much it says about the subject."""
+
+    stem: str
+    ideas: frozenset[str]
+    light: bool = False
+    context: bool = False
+
+
+@cache
+def stem(word: str) -> str:
+    """The word without its English endings, crudely; the same for words that differ in ending alone."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 4 and word.endswith(("sses", "ches", "shes", "xes", "zes")):
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return stem(word[:-1])
+    for ending in ("ing", "ed"):
+        root = word.removesuffix(ending)
+        if root != word and len(root) > 2 and re.search("[aeiouy]", root):
+            return _mended(root)
+    return word
+
+
+def _mended(root: str) -> str:
+    if len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz":
+        return root[:-1]
+    return root + "e" if root.endswith(("v", "c", "dg", "iz", "at", "rg", "us", "ok", "ar", "ir", "uir")) else root
+
+
+@cache
+def _synonyms() -> dict[str, str]:
+    table: dict[str, str] = {}
+    for line in _SAME.strip().splitlines():
+        first, *others = line.split()
+        for word in (first, *others):
+            table.setdefault(word, first)
+            table.setdefault(stem(word), first)
+    return table
+
+
+@cache
+def _light() -> frozenset[str]:
+    return frozenset(stem(word) for word in _LIGHT) | _LIGHT
+
+
+@cache
+def word(text: str, context: bool = False) -> Word | None:
+    """The idea behind one word; None for a word that carries none."""
+    if text in KINDS:
+        return Word(text, frozenset((text,)), False, context)
+    plain = text.lower().partition("'")[0]
+    if plain in _STOP or len(plain) < 2:
+        return None
+    root = stem(plain)
+    name = _synonyms().get(plain) or _synonyms().get(root) or root
+    ideas = {name, *_ALSO.get(name, ()), *_ALSO.get(plain, ()), *_ALSO.get(root, ())}
+    light = plain in _light() or root in _light()
+    return Word(name, frozenset(ideas), light, context)
+
+
+def clean(text: str) -> str:
+    """What was said in lower case, without fillers, two-word ideas joined."""
+    said = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    for pattern, name in _PHRASES:
+        said = _SPACES.sub(" ", pattern.sub(name, said))
+    return said.strip()
+
+
+def words(text: str, *, context: bool = False) -> Iterator[Word]:
+    """The ideas in `text`, in order."""
+    for part in _WORD.findall(clean(text)):
+        found = word(part, context)
+        if found:
+            yield found
+
+
+def read(text: str) -> list[Word]:
+    """The ideas in what a caller said; what comes before the question itself is marked as context."""
+    sentences = [part for part in _SENTENCES.split(text) if part.strip()]
+    asking = [bool(_OPENERS.search(part.lower())) for part in sentences]
+    found: list[Word] = []
+    for part, asks in zip(sentences, asking, strict=True):
+        if not asks:
+            found.extend(words(part, context=any(asking)))
+            continue
+        start = _question_start(part)
+        found.extend(words(part[:start], context=True))
+        found.extend(words(part[start:]))
+    return found
+
+
+def _question_start(sentence: str) -> int:
+    for match in _OPENERS.finditer(sentence.lower()):
+        if any(True for _ in words(sentence[match.start() :])):
+            return match.start()
+    return 0
+
+
+def questions(text: str) -> list[str]:
+    """The single questions in what a caller said; fewer than two means that there is nothing to part."""
+    parts = [part for sentence in _SENTENCES.split(text) for part in _SECOND_QUESTION.split(sentence)]
+    return [part for part in parts if _OPENERS.search(part.lower())]
