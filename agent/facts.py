@@ -18,7 +18,7 @@ import wordllama
 from numpy.typing import NDArray
 
 from agent import lexicon
-from agent.lexicon import KINDS, Word
+from agent.lexicon import COMMON, KINDS, Word
 from switchboard.persona import PersonaFact
 
 LONGEST = 600  # characters of one turn that are ranked
@@ -26,6 +26,9 @@ _LIGHT = 0.25  # a light word's weight against a full one's
 _CONTEXT = 0.45  # what an unknown word counts that stands before the question
 _KIND = 0.8  # what a missing kind of answer counts against a missing word
 
+_COMMON = 0.5  # the weight of an idea that any fact may share with any question
+_CORE = 0.25  # an idea in this share of a fact's phrasings is what the fact is about
+_WHOLE = 0.7  # a phrasing that agrees this far needs no core
 _SUBJECT = 0.5  # shared weight from which on the fact is about what the question is about
 
 Vectors = NDArray[np.float32]
@@ -62,9 +65,10 @@ class Features:
     likeness: float
     missing: float
     kind: float
+    edge: float
 
 
-_WEIGHTS = Features(subject=2.0, mass=1.5, cover=2.0, phrase=2.0, likeness=3.5, missing=-4.0, kind=-2.0)
+_WEIGHTS = Features(subject=2.0, mass=1.5, cover=2.0, phrase=2.0, likeness=3.5, missing=-4.0, kind=-3.0, edge=-3.0)
 _BIAS = -6.0
 
 
@@ -122,10 +126,11 @@ class FactIndex:
         return word
 
     def _weight(self, idea: str) -> float:
-        return self._rarity.get(idea, self._rarest) / self._rarest
+        share = _COMMON if idea in COMMON or idea in KINDS else 1.0
+        return share * self._rarity.get(idea, self._rarest) / self._rarest
 
     def _agreement(self, heard: Iterable[Word], fact: _Fact, likeness: float) -> Features | None:
-        mass = covered = missing = kind = 0.0
+        mass = covered = missing = kind = core = 0.0
         shared: set[str] = set()
         for word in heard:
             found = [idea for idea in word.ideas if idea in fact.known]
@@ -137,6 +142,7 @@ class FactIndex:
                 if best not in shared:
                     mass += weight * math.sqrt(fact.known[best])
                 shared.update(found)
+                core = max(core, 0.0 if word.light else fact.known[best] * (best not in COMMON and best not in KINDS))
             elif word.stem in KINDS:
                 kind += 1.0
             elif not word.light:
@@ -144,7 +150,9 @@ class FactIndex:
         if not shared - KINDS:
             return None
         cover = covered / (covered + missing + _KIND * kind)
-        return Features(min(1.0, mass / _SUBJECT), min(mass, 1.0), cover, self._phrase(heard, fact), likeness, missing, kind)
+        phrase = self._phrase(heard, fact)
+        edge = max(0.0, 1 - core / _CORE) * min(1.0, max(0.0, (_WHOLE - phrase) / 0.2))
+        return Features(min(1.0, mass / _SUBJECT), min(mass, 1.0), cover, phrase, likeness, missing, kind, edge)
 
     def _phrase(self, heard: Iterable[Word], fact: _Fact) -> float:
         asked = {word.stem: self._weight(word.stem) * (_LIGHT if word.light else 1.0) for word in heard}

@@ -16,42 +16,62 @@ _PHRASES = tuple(
         (r"(?:can|could|would) you (?:\w+ )?(?:tell|remind|inform) me", ""),
         (r"(?:i(?:'d| would) (?:like|love|want) to|i (?:want|need) to|do you happen to) (?:know|ask|find out)", ""),
         (r"(?:i have )?(?:a |one )?(?:quick|short|little) question", ""),
-        (r"any (?:idea|chance)|no idea|at the moment|right now|right away|of course|as well|after all", ""),
+        (r"any (?:idea|chance)|no idea|at the moment|right now|right away|of course|as well|after all|at all", ""),
+        (r"in[ -]house|on[ -]site|on the premises|(?:cup|glass|bottle|bit|piece|pair|couple|lot|plenty) of", ""),
+        (r"how (?:far ahead|far in advance|much notice|much warning)", "notice"),
+        (r"how many (?:hours|days) (?=.{0,25}(?:ahead|advance|before))", "notice DURATION"),
         (r"how much (?:time|longer)|how long|how quick(?:ly)?", "DURATION"),
-        (r"how much notice", "notice"),
-        (r"how much|how expensive|what(?:'s| is) the damage|(?:run|set) me(?: back)?|how costly", "PRICE"),
+        (r"how much|how expensive|what(?:'s| is) the damage|(?:run|set) (?:me|us)(?: back)?|how costly", "PRICE"),
         (r"what (?:times?|hours?)|(?:until|till|by|from) (?:when|what (?:time|hour))|at what (?:time|hour)", "TIME"),
         (r"how (?:late|early|soon)", "TIME"),
-        (r"how (?:far ahead|far in advance|many (?:hours|days) (?:ahead|before))", "notice"),
         (r"how (?:far|close|near)", "DISTANCE"),
         (r"how many (?:minutes|hours|days|weeks|months|years)", "DURATION"),
         (r"how many", "COUNT"),
         (r"how often|how frequently|how regularly", "OFTEN"),
         (r"how (?:old|young)|(?:what|which) age|minimum age|age limit", "AGE"),
+        (
+            r"(?:i'm|i am|he's|he is|she's|she is|they're)(?: only| just)? "
+            r"(?:(?:four|fif|six|seven|eigh|nine)teen|twenty(?: one)?)(?! (?:people|minutes|of))",
+            "AGE",
+        ),
         (r"how (?:big|large|small)|what size", "SIZE"),
         (r"where(?:abouts)?", "WHERE"),
         (r"when|what days?|which days?", "TIME"),
         (r"whose|whom|who's|who", "WHO"),
         (r"why", "WHY"),
+        (r"what(?:'s| is) (?:for|on)(?= )", "MENU"),
+        (r"(?<=\w )lasts?(?=$|[,?.!])", "LASTING"),
+        (r"any good|(?:the|your) best|recommend\w*|worth (?:it|the)|reviews?|which (?:one )?is better", "OPINION"),
+        (r"TIME(?:'s| is| was| are| do| does)? (?:my|our|the next) (?:appointment|reservation|booking)", "MINE"),
+        (
+            r"(?<!if i )(?<!if we )(?<!when i )(?<!when we )"
+            r"(?:move|reschedule|change|shift|switch|confirm|book|make|schedule|set up|arrange|reserve) "
+            r"(?:me )?(?:my|our|an?|another) (?:\w+ )?"
+            r"(?:appointment|reservation|booking|visit|table|room|suite|slot|time|date)",
+            "REQUEST",
+        ),
+        (r"(?:speak|talk) (?:to|with)|(?:connect|transfer|put) (?:me|us) (?:to|through|with)", "REQUEST"),
         (r"check(?:ing|s|ed)?[ -]?in", "checkin"),
         (r"check(?:ing|s|ed)?[ -]?out", "checkout"),
         (r"check[ -]?ups?", "checkup"),
+        (r"(?:opening|office|business|working|operating|your) hours|hours of operation", "openinghours TIME"),
+        (r"(?:are|do|will) you (?:guys |people |folks )?(?:still )?(?:open|close|closed)(?! to| by| \w+ing)", "openinghours TIME"),
+        (r"(?:you're|you are|we're|we are) (?:open|closed)|are you in\b(?= on| at| tomorrow| today| \w+days?)", "openinghours TIME"),
         (r"(?:wi|why)[ -]?fi|wireless(?: internet| network)?", "wifi"),
         (r"x[ -]?rays?", "xray"),
         (r"root can(?:al|als|el)", "rootcanal"),
         (r"wisdom (?:tooth|teeth)", "wisdomtooth"),
         (r"room service", "roomservice"),
-        (
-            r"(?:no|without(?: any| an)?|don't have(?: any)?|lost my|not have) (?:dental )?(?:insurance|coverage)",
-            "uninsured",
-        ),
-        (r"(?:not|isn't|am not|i'm not) (?:insured|covered)", "uninsured"),
+        (r"(?:no|without(?: any| an)?|don't have(?: any| an)?|lost my|not have) (?:dental )?(?:insurance|coverage)", "uninsured"),
+        (r"(?:not|isn't|i'm not) (?:insured|covered)|out[ -]of[ -]pocket|uninsured", "uninsured"),
         (r"front desk", "reception"),
         (r"air[ -]?con(?:ditioning|ditioned|ditioner)?|a[ /.]?c\.?", "aircon"),
-        (r"e\.?v\.?'?s?|electric (?:cars?|vehicles?)", "electric car"),
+        (r"charging|chargers?|recharg(?:e|ing)|plug(?:ging)?(?: \w+){0,4} in(?: \w+ (?:tesla|car|ev))?", "evcharge"),
+        (r"e\.?v\.?'?s?|electric (?:cars?|vehicles?)", "electriccar"),
         (r"(?:sat|satellite)[ -]?nav|g\.?p\.?s\.?", "gps"),
         (r"(?:by|for) (?:him|her|them|my|your|our)sel(?:f|ves)|on (?:his|her|their|my) own|unaccompanied", "alone"),
         (r"without (?:me|us|an? adult|(?:a )?parents?)|unsupervised", "alone"),
+        (r"(?:my|our) own", "OWN"),
         (r"no[ -]shows?|(?:don't|didn't|not) show(?: up)?", "noshow"),
         (r"work(?:ing)?[ -]out", "workout"),
         (r"(?:twenty[ -]four|24)[ -](?:hours?|seven|7)|24/7|(?:a?round) the clock|day and night", "allday"),
@@ -62,30 +82,15 @@ _PHRASES = tuple(
         (r"year[ -]old|years[ -]old", "yearold"),
         (r"(?:after|outside)(?: office| of| opening| business)? hours", "afterhours"),
         (r"smoke[ -]free|non[ -]?smoking", "smoke"),
-        (r"throw(?:n|s)? in", "include"),
-        (r"clear(?:ed|ing)? out|(?:get|be|move|moved|moving) out", "vacate"),
-        (r"in[ -]house|on[ -]site|on the premises", ""),
-        (
-            r"(?:i'm|i am|he's|he is|she's|she is|they're)(?: only| just)? "
-            r"(?:(?:four|fif|six|seven|eigh|nine)teen|twenty(?: one)?)(?! (?:people|minutes|of))",
-            "AGE",
-        ),
-        (r"any good|(?:the|your) best|recommend\w*|worth (?:it|the)|reviews?|which (?:one )?is better", "OPINION"),
-        (
-            r"TIME(?:(?:'s| is| was| are)|(?: do| does)?) (?:my|our|the next) (?:appointment|reservation|booking|visit)",
-            "MINE TIME",
-        ),
-        (
-            r"(?:move|reschedule|change|shift|switch|confirm|book|make|schedule|set up|arrange|reserve) "
-            r"(?:my|our|an?|another) (?:\w+ )?(?:appointment|reservation|booking|visit|table|room|suite|slot|time|date)",
-            "REQUEST",
-        ),
-        (r"(?:speak|talk) (?:to|with)|(?:connect|transfer|put) (?:me|us) (?:to|through|with)", "REQUEST"),
         (r"an? extra bed|additional bed|rollaway(?: bed)?|foldaway(?: bed)?", "extrabed"),
         (r"grown[ -]?ups?", "adult"),
         (r"first[ -]time", "first"),
         (r"(?:come|came|comes) along", "come"),
         (r"call(?:ing)? off", "cancel"),
+        (r"throw(?:n|s)? in", "include"),
+        (r"clear(?:ed|ing)? out|(?:get|be|move|moved|moving) out|(?:want|need) us out", "vacate"),
+        (r"(?:forgot|forgotten|left|lost|misplaced) (?:my|our|his|her|some|one of my|an?) \w+", "forget lose"),
+        (r"(?:afraid|scared|terrified|frightened|fear) of (?:the |my )?\w+(?: and \w+)?", "afraid"),
         (r"\d+(?::\d+)?(?: ?[ap]\.?m\.?)?|o'?clock", ""),
     )
 )
@@ -107,31 +112,7 @@ through via per between during within upon oh ah like pm am dollar bucks eh huh 
 
 # Words that say little about the subject: found in a fact they help a bit, missing there they do no harm.
 _LIGHT = frozenset(
-    """get take bring go come use need want make give put find tell know think see look ask help call try do
-happen plan stay arrive travel drive fly book visit leave land hear read say understand believe guess assume mean
-want hope wish love enjoy offer provide serve accept allow permit let possible available able okay right correct
-true sure exactly special certain particular kind type sort extra separate additional different hotel place office
-practice clinic building town city area site property website internet page brochure online person people guest
-visitor customer client patient someone anyone anybody somebody everyone friend husband wife mother father mom dad
-mum parent son daughter brother sister grandmother grandfather grandma grandpa partner girlfriend boyfriend
-family colleague boss guy lady man woman today tonight tomorrow yesterday week weekend weekday month year
-day night morning afternoon evening noon midnight hour minute time date monday tuesday wednesday thursday friday
-saturday sunday january february march april may june july august september october november december summer
-winter spring autumn next last first early late later soon long short quick near nearby close far around until till
-before after ahead advance start begin end finish open set run back away along together thing stuff something
-anything everything nothing way lot bit few couple little big small large good great nice best better bad really
-actually maybe perhaps probably basically simply quite pretty almost enough ready able interested interest
-question answer information info detail policy option question problem issue matter trip vacation holiday stay
-flight airplane plane journey reservation booking appointment room hotel front end total amount sum number piece
-name show turn hold keep move send grab catch reach head pick drop fit suit okay fine happy glad worry mind care
-supposed suppose must require requirement necessary want old new young usual usually normally regular regularly
-typical often sometimes once twice currently lately recently especially case point fact part else myself yourself
-himself herself itself ourselves themselves work job lie require include cover yearold dentist tooth
-land flight business possible exact precisely whole entire entirely completely absolutely definitely website desk straight brew prepare spot somewhere ahead pass
-area deal handle manage charge rather exactly note tip mention suggest expect count total basic separate separately
-right mine yours ours theirs type usual normal regular fellow actual general-purpose honey sweetheart love dear guess
-late soon earliest latest ahead middle moment mind sense story chance luck hop stop step fresh quick quickly easy easily
-hard simple clear sound look wonder call phone ring contact via line confirm double-check verify hang""".split()
+    ["get", "take", "bring", "go", "come", "use", "need", "want", "make", "give", "put", "find", "tell", "know", "think", "see", "look", "ask", "help", "call", "try", "do", "brew", "happen", "plan", "stay", "arrive", "travel", "drive", "fly", "book", "visit", "leave", "land", "hear", "read", "say", "understand", "believe", "guess", "assume", "mean", "hope", "wish", "love", "enjoy", "offer", "provide", "serve", "accept", "allow", "permit", "let", "possible", "available", "able", "right", "correct", "prepare", "true", "sure", "exactly", "special", "certain", "particular", "kind", "type", "sort", "extra", "separate", "additional", "different", "hotel", "place", "office", "practice", "clinic", "building", "town", "city", "area", "site", "property", "website", "page", "brochure", "online", "person", "people", "guest", "spot", "deal", "visitor", "customer", "client", "patient", "someone", "anyone", "anybody", "somebody", "everyone", "friend", "husband", "wife", "mother", "father", "mom", "dad", "mum", "parent", "son", "daughter", "brother", "sister", "grandmother", "grandfather", "grandma", "grandpa", "partner", "girlfriend", "boyfriend", "nephew", "niece", "uncle", "aunt", "cousin", "family", "colleague", "boss", "guy", "lady", "man", "woman", "today", "tonight", "tomorrow", "yesterday", "week", "weekend", "weekday", "month", "year", "day", "night", "morning", "afternoon", "evening", "noon", "midnight", "hour", "minute", "time", "date", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december", "summer", "winter", "spring", "autumn", "next", "last", "first", "soon", "long", "short", "quick", "near", "nearby", "close", "far", "around", "until", "till", "before", "after", "ahead", "advance", "start", "begin", "end", "finish", "open", "set", "run", "back", "away", "along", "together", "thing", "stuff", "something", "anything", "everything", "nothing", "way", "lot", "bit", "few", "couple", "little", "big", "small", "large", "good", "great", "nice", "better", "bad", "nightly", "daily", "really", "actually", "maybe", "perhaps", "probably", "basically", "simply", "quite", "pretty", "almost", "enough", "ready", "interested", "interest", "question", "answer", "information", "info", "detail", "policy", "option", "problem", "issue", "matter", "trip", "vacation", "holiday", "weekly", "instead", "flight", "airplane", "plane", "journey", "reservation", "booking", "appointment", "room", "front", "total", "amount", "sum", "number", "name", "show", "turn", "hold", "keep", "move", "send", "grab", "catch", "reach", "head", "pick", "drop", "fit", "suit", "fine", "happy", "glad", "worry", "mind", "care", "crazy", "terrible", "awful", "supposed", "must", "require", "requirement", "necessary", "old", "new", "young", "usual", "usually", "normally", "regular", "regularly", "typical", "often", "sometimes", "once", "twice", "currently", "lately", "recently", "especially", "case", "point", "fact", "part", "else", "myself", "yourself", "himself", "herself", "itself", "ourselves", "themselves", "work", "job", "lie", "require", "cover", "include", "yearold", "dentist", "tooth", "business", "precisely", "whole", "entire", "entirely", "completely", "absolutely", "definitely", "desk", "straight", "spot", "somewhere", "pass", "handle", "manage", "rather", "note", "suggest", "expect", "count", "basic", "separately", "mine", "ours", "moment", "sense", "chance", "luck", "hop", "stop", "step", "fresh", "quickly", "easy", "easily", "hard", "simple", "clear", "sound", "wonder", "phone", "ring", "contact", "line", "verify", "honey", "dear", "folks", "asap", "hop"]
 )
 
 # Each line: words that mean the same to someone who answers a phone. The first names the idea.
@@ -183,7 +164,7 @@ discount reduction deal
 group groups team
 parking park parked
 garage
-electric plug charger charging recharge tesla
+electriccar tesla
 address located location directions
 dentist doctor
 emergency urgent urgently emergencies
@@ -227,6 +208,8 @@ _IRREGULAR = {
     "better": "good", "best": "good", "drove": "drive", "flew": "fly", "held": "hold", "made": "make",
     "people": "person", "wives": "wife", "knives": "knife", "dies": "die", "gas": "gas", "bus": "bus",
     "clothes": "clothes", "glasses": "glasses", "this": "this", "plus": "plus", "access": "access",
+    "smoking": "smoke", "smoked": "smoke", "earliest": "early", "earlier": "early", "later": "late", "latest": "late",
+    "longer": "long", "cheapest": "cheap", "cheaper": "cheap",
 }  # fmt: skip
 
 # A word that is also a kind of answer, or brings a second idea with it.
@@ -241,8 +224,11 @@ _ALSO = {
     "girl": ("child",), "teenager": ("child",), "minor": ("child",), "electric": ("charge",),
 }  # fmt: skip
 
-KINDS = frozenset("PRICE TIME DURATION DISTANCE COUNT OFTEN AGE SIZE WHERE WHO WHY OPINION MINE REQUEST".split())
+# Ideas that any fact may share with any question: they tell facts on one subject apart, and make none the subject.
+COMMON = frozenset("price pay free charge".split())
+KINDS = frozenset(["PRICE", "TIME", "DURATION", "DISTANCE", "COUNT", "OFTEN", "AGE", "SIZE", "WHERE", "WHO", "WHY", "OPINION", "MINE", "REQUEST", "MENU", "LASTING", "OWN"])
 _OPENERS = re.compile(
+    r"\b(?:PRICE|TIME|DURATION|DISTANCE|COUNT|OFTEN|AGE|SIZE|WHERE|WHO|WHY|OPINION|MINE|MENU|openinghours)\b|"
     r"\b(?:(?:do|does|did|is|are|was|were|am|can|could|will|would|shall|should|may|might|must|have|has) "
     r"(?:i|we|you|he|she|it|they|there|the|a|an|my|our|your|any|anyone|anybody|someone|somebody|this|that|"
     r"one|guests|kids|children|pets|dogs)\b|what|when|where|which|who|why|how|whereabouts|any(?:thing|where)?\b"
@@ -287,7 +273,7 @@ def stem(word: str) -> str:
 def _mended(root: str) -> str:
     if len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz":
         return root[:-1]
-    return root + "e" if root.endswith(("v", "c", "dg", "iz", "at", "rg", "us", "ok", "ar", "ir", "uir")) else root
+    return root + "e" if root.endswith(("v", "c", "dg", "iz", "at", "rg", "us", "ar", "ir", "uir")) else root
 
 
 @cache
@@ -331,7 +317,11 @@ def clean(text: str) -> str:
 
 def words(text: str, *, context: bool = False) -> Iterator[Word]:
     """The ideas in `text`, in order."""
-    for part in _WORD.findall(clean(text)):
+    return _ideas(clean(text), context=context)
+
+
+def _ideas(cleaned: str, *, context: bool = False) -> Iterator[Word]:
+    for part in _WORD.findall(cleaned):
         found = word(part, context)
         if found:
             yield found
@@ -339,22 +329,22 @@ def words(text: str, *, context: bool = False) -> Iterator[Word]:
 
 def read(text: str) -> list[Word]:
     """The ideas in what a caller said; what comes before the question itself is marked as context."""
-    sentences = [part for part in _SENTENCES.split(text) if part.strip()]
-    asking = [bool(_OPENERS.search(part.lower())) for part in sentences]
+    sentences = [part for part in _SENTENCES.split(clean(text)) if part.strip()]
+    asking = [bool(_OPENERS.search(part)) for part in sentences]
     found: list[Word] = []
     for part, asks in zip(sentences, asking, strict=True):
         if not asks:
-            found.extend(words(part, context=any(asking)))
+            found.extend(_ideas(part, context=any(asking)))
             continue
         start = _question_start(part)
-        found.extend(words(part[:start], context=True))
-        found.extend(words(part[start:]))
+        found.extend(_ideas(part[:start], context=True))
+        found.extend(_ideas(part[start:]))
     return found
 
 
 def _question_start(sentence: str) -> int:
-    for match in _OPENERS.finditer(sentence.lower()):
-        if any(True for _ in words(sentence[match.start() :])):
+    for match in _OPENERS.finditer(sentence):
+        if any(True for _ in _ideas(sentence[match.start() :])):
             return match.start()
     return 0
 
