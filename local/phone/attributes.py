@@ -15,7 +15,8 @@ RULE_ID = "SDR_LocalPhoneLine"
 TRUNK_ID = "ST_LocalPhoneLine"
 
 MAX_VALUE = 512
-MAX_NUMBER = 64
+# Four bytes a character, LiveKit names of 256 bytes.
+MAX_NUMBER = 48
 MAX_HEADERS = 32
 # LiveKit takes 64 KiB of attributes; what it adds itself needs room too.
 MAX_TOTAL = 60 * 1024

@@ -17,8 +17,8 @@ from local.phone.leg import Leg, RoomUnavailable
 from local.phone.media import Bridge
 from local.phone.offer import Audio, NotAcceptable, answer_offer, make_offer, read_answer, read_offer
 from local.phone.rtp import RtpPort
-from local.phone.transaction import ClientTransactions, ServerTransaction
-from local.phone.wire import Address, reply_address, response
+from local.phone.transaction import ClientTransaction, ClientTransactions, ServerTransaction
+from local.phone.wire import Address, host_towards, reply_address, response
 from switchboard.call import CALL_ID_HEADER, call_id_of_sip
 from switchboard.settings import Settings
 
@@ -34,6 +34,7 @@ QUIET_S = 3.0
 WATCH_S = 0.5
 # Keys pressed faster than the room takes them.
 MAX_KEYS = 64
+BYE_TIMEOUT_S = 2.0
 
 
 class IncomingCall:
@@ -59,6 +60,7 @@ class IncomingCall:
         self._audio: Audio | None = None
         self._answered = self._held = False
         self._version = int(time.time())
+        self._host = host_towards(settings.sip_host, source)
         invite.on_unacknowledged = lambda: self.end("unacknowledged")
 
     @property
@@ -92,10 +94,10 @@ class IncomingCall:
             self.end("failed")
             self._respond(503, "Service Unavailable")
         finally:
+            self.end("failed")
             await self._finish()
-            ending = self._ending.result() if self.over else "failed"
             took = time.monotonic() - started
-            logger.info("call %s ended by %s after %.1f s", self.call_id, ending, took)
+            logger.info("call %s ended by %s after %.1f s", self.call_id, self._ending.result(), took)
 
     def cancel(self, request: SipRequest) -> bool:
         """A CANCEL for this call's INVITE; False when it belongs to another."""
@@ -108,9 +110,10 @@ class IncomingCall:
     def acknowledge(self, request: SipRequest) -> None:
         """An ACK; the first one may carry the answer to an offer of ours."""
         if self._audio is None and self._answered:
-            answer = read_offer(request)
-            if answer is not None:
-                self._agree(read_answer(answer))
+            try:
+                self._agree(read_answer(read_offer(request)))
+            except NotAcceptable:
+                self.end("failed")
 
     def handle(self, transaction: ServerTransaction) -> None:
         """A request inside the call's dialog."""
@@ -132,7 +135,8 @@ class IncomingCall:
     async def _ring(self) -> None:
         offer = read_offer(self._invite.request)
         if offer is not None:
-            answer_offer(offer, self._settings.sip_host, 2, self._version)  # refuses what we cannot take
+            # Refuses what we cannot take before anything rings.
+            self._bridge.ptime = answer_offer(offer, self._host, 2, self._version)[1].ptime
         self._respond(180, "Ringing")
         await self._port.open(self._settings.sip_host)
         try:
@@ -156,9 +160,9 @@ class IncomingCall:
 
     def _answer(self, offer: SdpMessage | None) -> None:
         if offer is None:
-            body = make_offer(self._settings.sip_host, self._port.port)
+            body = make_offer(self._host, self._port.port)
         else:
-            body, audio = answer_offer(offer, self._settings.sip_host, self._port.port, self._version)
+            body, audio = answer_offer(offer, self._host, self._port.port, self._version)
             self._agree(audio)
         self._answered = True
         self._dialog.confirm()
@@ -183,21 +187,24 @@ class IncomingCall:
                 worker.cancel()
 
     async def _finish(self) -> None:
-        self._invite_done()
-        if self._answered and self.over and self._ending.result() != "caller":
-            self._send_bye()
+        bye = None
+        if not self._invite.is_final:
+            self._respond(500, "Server Internal Error")
+        elif self._answered:
+            self._invite.stop()
+            bye = self._send_bye() if self._ending.result() != "caller" else None
         self._port.close()
         if self._answered:
             await self._leg.tell_status("hangup")
         await self._leg.leave()
+        if bye is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BYE_TIMEOUT_S):
+                    await asyncio.shield(bye.final)
 
-    def _invite_done(self) -> None:
-        if self._answered:
-            self._invite.stop()
-
-    def _send_bye(self) -> None:
-        host, port = self._invite.wire.address
-        self._clients.send(self._dialog.create_request("BYE", via_host=host, via_port=port), self._target())
+    def _send_bye(self) -> ClientTransaction:
+        bye = self._dialog.create_request("BYE", via_host=self._host, via_port=self._invite.wire.address[1])
+        return self._clients.send(bye, self._target())
 
     def _target(self) -> Address:
         return reply_address(self._invite.request, self._source)
@@ -239,13 +246,9 @@ class IncomingCall:
             offer = read_offer(transaction.request)
             self._version += 1
             if offer is None:
-                body = (
-                    make_offer(self._settings.sip_host, self._port.port)
-                    if transaction.request.method == "INVITE"
-                    else ""
-                )
+                body = make_offer(self._host, self._port.port) if transaction.request.method == "INVITE" else ""
             else:
-                body, audio = answer_offer(offer, self._settings.sip_host, self._port.port, self._version)
+                body, audio = answer_offer(offer, self._host, self._port.port, self._version)
                 self._agree(audio)
         except NotAcceptable:
             self._reply(transaction, 488, "Not Acceptable Here")
@@ -274,8 +277,8 @@ class IncomingCall:
         self._reply(self._invite, status, reason, body)
 
     def _reply(self, transaction: ServerTransaction, status: int, reason: str, body: str = "") -> None:
-        host, port = transaction.wire.address
-        answer = response(transaction.request, status, reason, dialog=self._dialog, contact=f"<sip:{host}:{port}>")
+        contact = f"<sip:{self._host}:{transaction.wire.address[1]}>"
+        answer = response(transaction.request, status, reason, dialog=self._dialog, contact=contact)
         if status == 100:
             answer.headers.set_single("To", transaction.request.headers.get_first("to") or "")
         _describe(answer, body, self.call_id if status == 200 else None)

@@ -9,7 +9,6 @@ async with Caller() as caller:
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Mapping
 from types import TracebackType
@@ -24,11 +23,12 @@ from local.phone.offer import NotAcceptable, make_offer, read_answer, read_offer
 from local.phone.outgoing import PACKET_S, OutgoingCall
 from local.phone.rtp import RtpPort
 from local.phone.transaction import ClientTransaction, ClientTransactions, ServerTransactions, in_transaction
-from local.phone.wire import Address, Wire, response
+from local.phone.wire import Address, Wire, host_towards, response
 
 SDP = "application/sdp"
 RING_TIMEOUT_S = 35.0
 RESOLVE_TIMEOUT_S = 5.0
+CANCEL_TIMEOUT_S = 2.0
 
 
 class CallFailed(Exception):
@@ -40,7 +40,10 @@ class CallFailed(Exception):
 
 
 class Caller:
-    """Places any number of calls from one SIP socket, with one clock for all their audio."""
+    """Places any number of calls from one SIP socket, with one clock for all their audio.
+
+    `host` is where it listens; 0.0.0.0 to reach lines on other machines.
+    """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._host, self._port = host, port
@@ -81,7 +84,8 @@ class Caller:
         the address is none.
         """
         target = await _resolve(address)
-        call = OutgoingCall(self._dialog(address, from_number), target, self._clients, self._wire)
+        local = host_towards(self._host, target), self._wire.address[1]
+        call = OutgoingCall(_dialog(address, from_number, local), local, target, self._clients, self._wire)
         port = RtpPort(call.receive, call.receive_digit)
         call.port = port
         await port.open(self._host)
@@ -95,7 +99,7 @@ class Caller:
         return call
 
     async def _invite(self, call: OutgoingCall, headers: Mapping[str, str], timeout: float, codec: int) -> None:
-        offer = make_offer(self._host, call.port.port, (codec, 8 - codec))
+        offer = make_offer(call.local[0], call.port.port, (codec, 8 - codec))
         invite = call.request("INVITE", offer)
         for name, value in headers.items():
             invite.headers.set_single(name, value)
@@ -105,7 +109,7 @@ class Caller:
             async with asyncio.timeout(timeout):
                 answer = await asyncio.shield(transaction.final)
         except TimeoutError:
-            await self._give_up(transaction)
+            await self._give_up(call, transaction)
             raise CallFailed(408, f"no answer within {timeout:g} s") from None
         except asyncio.CancelledError:
             self._clients.send(in_transaction(invite, "CANCEL"), call.target)
@@ -115,32 +119,31 @@ class Caller:
         self._connect(call, transaction, answer)
 
     def _connect(self, call: OutgoingCall, transaction: ClientTransaction, answer: SipResponse) -> None:
-        call.confirm(answer)
-        transaction.acknowledgement = bytes(call.acknowledgement(transaction.request))
-        self._wire.send(transaction.acknowledgement, call.target)
+        self._confirm(call, transaction, answer)
         try:
             call.start(read_answer(read_offer(answer)), call.target[0])
         except NotAcceptable as error:
             self._clients.send(call.request("BYE"), call.target)
             raise CallFailed(488, str(error)) from None
 
-    async def _give_up(self, transaction: ClientTransaction) -> None:
+    def _confirm(self, call: OutgoingCall, transaction: ClientTransaction, answer: SipResponse) -> None:
+        call.confirm(answer)
+        transaction.acknowledgement = bytes(call.acknowledgement(transaction.request))
+        self._wire.send(transaction.acknowledgement, call.target)
+
+    async def _give_up(self, call: OutgoingCall, transaction: ClientTransaction) -> None:
         if transaction.final.done():
             return  # nobody there at all
         self._clients.send(in_transaction(transaction.request, "CANCEL"), transaction.address)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                await asyncio.shield(transaction.final)
-
-    def _dialog(self, address: str, from_number: str) -> Dialog:
-        host, port = self._wire.address
-        return Dialog(
-            call_id=generate_call_id(host),
-            local_tag=generate_tag(),
-            local_uri=f"sip:{from_number}@{host}:{port}",
-            remote_uri=address,
-            remote_target=address,
-        )
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                answer = await transaction.final
+        except TimeoutError:
+            return
+        if answer.status_code < 300:
+            # Answered while the CANCEL was on its way: taken, and hung up.
+            self._confirm(call, transaction, answer)
+            self._clients.send(call.request("BYE"), call.target)
 
     def _on_request(self, request: SipRequest, source: Address) -> None:
         if request.method == "ACK":
@@ -170,6 +173,16 @@ class Caller:
             if loop.time() - due > 0.2:
                 due = loop.time()
             await asyncio.sleep(max(0.0, due - loop.time()))
+
+
+def _dialog(address: str, from_number: str, local: Address) -> Dialog:
+    return Dialog(
+        call_id=generate_call_id(local[0]),
+        local_tag=generate_tag(),
+        local_uri=f"sip:{from_number}@{local[0]}:{local[1]}",
+        remote_uri=address,
+        remote_target=address,
+    )
 
 
 async def _resolve(address: str) -> Address:

@@ -16,7 +16,7 @@ from switchboard.settings import Settings
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 8.0
-IN_DIALOG = ("BYE", "UPDATE", "INFO")
+STATEFUL = ("INVITE", "CANCEL", "BYE", "UPDATE", "INFO")
 
 CallKey = tuple[str, str]
 
@@ -58,8 +58,10 @@ class Line:
             call.end("shutdown")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)
-        for task in self._tasks:
-            task.cancel()
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)
         self._transactions.close()
         self._clients.close()
         self._wire.close()
@@ -67,6 +69,9 @@ class Line:
     def _on_request(self, request: SipRequest, source: Address) -> None:
         if request.method == "ACK":
             self._on_ack(request)
+            return
+        if request.method not in STATEFUL:
+            self._answer_stateless(request, source)
             return
         transaction = self._transactions.begin(request, source)
         if transaction is None:
@@ -77,10 +82,13 @@ class Line:
             self._on_invite(transaction, source, call)
         elif request.method == "CANCEL":
             self._on_cancel(transaction, call)
-        elif request.method == "OPTIONS":
-            self._reply(transaction, 200, "OK")
-        elif request.method == "INVITE" or request.method in IN_DIALOG:
+        else:
             self._in_dialog(transaction, call)
+
+    def _answer_stateless(self, request: SipRequest, source: Address) -> None:
+        transaction = self._transactions.stateless(request, source)
+        if request.method == "OPTIONS":
+            self._reply(transaction, 200, "OK")
         else:
             self._reply(transaction, 405, "Method Not Allowed")
 
@@ -130,6 +138,8 @@ class Line:
             self._reply(transaction, 481, "Call/Transaction Does Not Exist")
         else:
             call.handle(transaction)
+            if transaction.request.method == "INVITE":
+                self._transactions.finish(transaction)
 
     def _reply(self, transaction: ServerTransaction, status: int, reason: str) -> None:
         answer = response(transaction.request, status, reason)

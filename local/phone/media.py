@@ -87,6 +87,8 @@ class Bridge:
     """Carries a call's audio both ways while `run` runs, from the moment that it is `started`."""
 
     def __init__(self, port: RtpPort, source: rtc.AudioSource) -> None:
+        self.ptime = 20
+        """Milliseconds of audio in each packet to the phone; set before the first track comes."""
         self._port, self._source = port, source
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
         self._arrived = asyncio.Event()
@@ -134,8 +136,7 @@ class Bridge:
             await asyncio.wait(streams, timeout=2)
 
     async def _play(self, sid: str, track: rtc.Track) -> None:
-        ptime = self._audio.ptime if self._audio else 20
-        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=ptime)
+        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=self.ptime)
         try:
             async for event in stream:
                 mixed = self._mixer.add(sid, np.frombuffer(event.frame.data, dtype=np.int16))

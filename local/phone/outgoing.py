@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -51,8 +51,10 @@ class OutgoingCall:
 
     port: RtpPort
 
-    def __init__(self, dialog: Dialog, target: Address, clients: ClientTransactions, wire: Wire) -> None:
-        self.dialog, self.target = dialog, target
+    def __init__(
+        self, dialog: Dialog, local: Address, target: Address, clients: ClientTransactions, wire: Wire
+    ) -> None:
+        self.dialog, self.local, self.target = dialog, local, target
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self.call_id: str | None = None
         """The call's id in Switchboard; None when another kind of line answered."""
@@ -66,8 +68,7 @@ class OutgoingCall:
         self._dialed_at = 0.0
         self._audio: Audio | None = None
         self._recorder: Recorder | None = None
-        self._waiting: deque[bytes | DtmfEvent] = deque(maxlen=MAX_WAITING)
-        self._event_started = False
+        self._waiting: deque[bytes | DtmfEvent] = deque()
         self._spoken = asyncio.Event()
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._timestamp = 0
@@ -96,11 +97,7 @@ class OutgoingCall:
 
         Returns when its last packet was sent, with that time.
         """
-        packets = speech if isinstance(speech, list) else self.encode(speech)
-        self._spoken.clear()
-        self._waiting.extend(packets)
-        if packets:
-            await self._or_end(self._spoken.wait())
+        await self._say(speech if isinstance(speech, list) else self.encode(speech))
         return time.monotonic()
 
     def stop_speaking(self) -> None:
@@ -118,9 +115,14 @@ class OutgoingCall:
             steps = range(PACKET, duration_ms * 8 + 1, PACKET)
             items.extend(DtmfEvent(DTMF_EVENTS[key], at == steps[-1], 10, at) for at in steps)
             items.extend([self._silence] * (pause_ms // 20))
-        self._spoken.clear()
+        await self._say(items)
+
+    async def _say(self, items: Sequence[bytes | DtmfEvent]) -> None:
+        if len(self._waiting) + len(items) > MAX_WAITING:
+            raise ValueError(f"more than {MAX_WAITING * PACKET_S / 60:.0f} minutes of speech wait to be said.")
         self._waiting.extend(items)
-        if items:
+        if self._waiting:
+            self._spoken.clear()
             await self._or_end(self._spoken.wait())
 
     async def until(self, condition: Callable[[], bool], timeout: float) -> bool:
@@ -195,7 +197,7 @@ class OutgoingCall:
         self.port.connect(audio, signalling_host)
 
     def request(self, method: str, sdp: str = "") -> SipRequest:
-        host, port = self._wire.address
+        host, port = self.local
         request = self.dialog.create_request(method, via_host=host, via_port=port)
         request.headers.set_single("Contact", f"<sip:{host}:{port}>")
         request.headers.set_single("User-Agent", "Switchboard caller")
@@ -264,7 +266,7 @@ class OutgoingCall:
         self._timestamp += PACKET
 
     async def _reinvite(self, direction: str) -> int:
-        invite = self.request("INVITE", make_offer(self._wire.address[0], self.port.port, (self._kind,), direction))
+        invite = self.request("INVITE", make_offer(self.local[0], self.port.port, (self._kind,), direction))
         transaction = self._clients.send(invite, self.target)
         async with asyncio.timeout(10):
             answer = await asyncio.shield(transaction.final)

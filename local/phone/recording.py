@@ -16,6 +16,8 @@ RATE = 8_000
 MAX_PACKETS = 90_000
 # A jitter buffer's depth: what comes earlier than expected waits at most this long.
 MAX_WAIT = RATE * 40 // 1000
+# Unevenness of our own clock that is smoothed away.
+MAX_EARLY = RATE * 5 // 1000
 # Below this mean level a packet is silence, in which a jitter buffer catches up.
 SILENCE = 60.0
 
@@ -48,7 +50,12 @@ class Recorder:
 
     def stereo(self) -> Stereo:
         """The call so far, from the answer on."""
-        sides = [self._lay_out(self._sent), self._lay_out(self._received)]
+        sent, received = self._decode(self._sent), self._decode(self._received)
+        levels = [float(np.abs(frame.astype(np.int32)).mean()) for frame in received]
+        sides = [
+            _lay_out(sent, place_sent(self._sent, self.started)),
+            _lay_out(received, place(self._received, levels, self.started)),
+        ]
         out = np.zeros((max(len(side) for side in sides), 2), dtype=np.int16)
         for channel, side in enumerate(sides):
             out[: len(side), channel] = side
@@ -58,29 +65,50 @@ class Recorder:
         if len(packets) < MAX_PACKETS:
             packets.append(Packet(time.monotonic(), timestamp, payload))
 
-    def _lay_out(self, packets: list[Packet]) -> Samples:
-        frames = [np.frombuffer(self._codec.decode(packet.payload), dtype="<i2") for packet in packets]
-        places = place(packets, [float(np.abs(frame.astype(np.int32)).mean()) for frame in frames], self.started)
-        length = max((at + len(frame) for at, frame in zip(places, frames, strict=True)), default=0)
-        out = np.zeros(length, dtype=np.int16)
-        for at, frame in zip(places, frames, strict=True):
-            out[at : at + len(frame)] = frame
-        return out
+    def _decode(self, packets: list[Packet]) -> list[Samples]:
+        return [np.frombuffer(self._codec.decode(packet.payload), dtype="<i2") for packet in packets]
+
+
+def _lay_out(frames: list[Samples], places: list[int]) -> Samples:
+    out = np.zeros(
+        max((at + len(frame) for at, frame in zip(places, frames, strict=True)), default=0), dtype=np.int16
+    )
+    for at, frame in zip(places, frames, strict=True):
+        out[at : at + len(frame)] = frame
+    return out
 
 
 def place(packets: list[Packet], levels: list[float], started: float) -> list[int]:
-    """Where each packet's audio stands, in samples after `started`: never before it arrived.
+    """Where the audio of received packets stands, in samples after `started`: never before it arrived.
 
     Speech keeps the spacing of its timestamps; in silence the place falls back to the arrival.
     """
     places: list[int] = []
     for index, packet in enumerate(packets):
-        arrival = max(0, round((packet.at - started) * RATE))
-        at = arrival
+        at = _samples(packet.at - started)
         if index and levels[index] >= SILENCE:
-            step = (packet.timestamp - packets[index - 1].timestamp) & 0xFFFFFFFF
-            expected = places[-1] + step
-            if arrival <= expected <= arrival + MAX_WAIT:
-                at = expected
+            expected = places[-1] + _step(packets[index - 1], packet)
+            at = expected if at <= expected <= at + MAX_WAIT else at
         places.append(at)
     return places
+
+
+def place_sent(packets: list[Packet], started: float) -> list[int]:
+    """Where the audio of sent packets stands: at its time of sending, evened out by at most 5 ms, to the early
+    side, so that no delay that is measured from it comes out shorter than it was."""
+    places: list[int] = []
+    for index, packet in enumerate(packets):
+        at = _samples(packet.at - started)
+        if index:
+            expected = places[-1] + _step(packets[index - 1], packet)
+            at = expected if at - MAX_EARLY <= expected <= at else at
+        places.append(at)
+    return places
+
+
+def _step(before: Packet, packet: Packet) -> int:
+    return (packet.timestamp - before.timestamp) & 0xFFFFFFFF
+
+
+def _samples(seconds: float) -> int:
+    return max(0, round(seconds * RATE))

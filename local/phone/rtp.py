@@ -65,6 +65,7 @@ class RtpPort(asyncio.DatagramProtocol):
     def connect(self, audio: Audio, *also_from: str) -> None:
         """Sends to `audio.remote` from now on; takes packets from there and from the hosts `also_from`."""
         self._audio, self._remote = audio, audio.remote
+        self.last_arrival = time.monotonic()
         self._hosts = frozenset((audio.remote[0], *also_from))
 
     def send(self, payload: bytes, samples: int) -> None:

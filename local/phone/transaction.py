@@ -61,6 +61,7 @@ class ServerTransaction:
     request: SipRequest
     address: Address
     on_unacknowledged: Callable[[], None] = lambda: None
+    is_final: bool = field(default=False, init=False)
     _last: bytes | None = field(default=None, init=False)
     _resend: Resend | None = field(default=None, init=False)
 
@@ -68,8 +69,9 @@ class ServerTransaction:
         """Sends `answer`; a final answer to an INVITE is sent again until it is acknowledged."""
         self.stop()
         self._last = bytes(answer)
+        self.is_final = answer.status_code >= 200
         self.replay()
-        if answer.status_code >= 200 and self.request.method == "INVITE":
+        if self.is_final and self.request.method == "INVITE":
             self._resend = Resend(self.replay, self._expired)
 
     def replay(self) -> None:
@@ -103,11 +105,15 @@ class ServerTransactions:
         if len(self._known) >= MAX_TRANSACTIONS:
             self._wire.dropped["too many"] += 1
             return None
-        transaction = ServerTransaction(self._wire, request, reply_address(request, source))
+        transaction = self.stateless(request, source)
         self._known[key] = transaction
         if request.method != "INVITE":
             self._forget_later(key)
         return transaction
+
+    def stateless(self, request: SipRequest, source: Address) -> ServerTransaction:
+        """For a request that may as well be answered anew each time; nothing of it is remembered."""
+        return ServerTransaction(self._wire, request, reply_address(request, source))
 
     def find_invite(self, request: SipRequest) -> ServerTransaction | None:
         """The INVITE that an ACK or CANCEL belongs to."""

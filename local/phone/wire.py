@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import cast
@@ -16,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 # A message for a phone call has some 2 KB; the rest of what UDP can carry is noise.
 MAX_MESSAGE = 16_384
-# Below it, answering would need a privileged port that no phone has.
-MIN_PORT = 1
+# Faults logged in full; later ones are only counted.
+MAX_LOGGED = 10
 
 
 class Wire(asyncio.DatagramProtocol):
@@ -70,28 +71,63 @@ class Wire(asyncio.DatagramProtocol):
         if len(data) > MAX_MESSAGE:
             self.dropped["too long"] += 1
             return
+        message = self._read(data)
+        if message is None:
+            return
         try:
-            self._deliver(SipMessage.parse(data), (addr[0], addr[1]))
-        # Whatever a stranger sends, the line goes on: this is the border to the network.
-        except Exception as error:
-            self.dropped["malformed"] += 1
-            logger.debug("dropped a datagram from %s: %s", addr[0], type(error).__name__)
+            self._deliver(message, (addr[0], addr[1]))
+        # The border to the network: a fault in handling one message must not end the line.
+        except Exception:
+            self.dropped["unhandled"] += 1
+            if self.dropped["unhandled"] <= MAX_LOGGED:
+                logger.exception("a SIP message could not be handled")
 
     def error_received(self, exc: Exception) -> None:
         self.dropped["unreachable"] += 1
+
+    def _read(self, data: bytes) -> SipRequest | SipResponse | None:
+        try:
+            message = SipMessage.parse(data)
+            fault = fault_of(message)
+        # Whatever a stranger sends, the parser may trip over it in any way.
+        except Exception as error:
+            message, fault = None, "malformed"
+            logger.debug("dropped a datagram: %s", type(error).__name__)
+        if fault is not None:
+            self.dropped[fault] += 1
+            return None
+        return message
 
     def _deliver(self, message: SipRequest | SipResponse, address: Address) -> None:
         if isinstance(message, SipResponse):
             self._on_response(message)
             return
-        if missing_required_headers(message) or message.cseq is None:
-            self.dropped["incomplete"] += 1
-            return
-        if message.cseq.method != message.method or not 0 <= message.cseq.seq < 2**31:
-            self.dropped["bad CSeq"] += 1
-            return
         stamp_source(message, address)
         self._on_request(message, address)
+
+
+def fault_of(message: SipRequest | SipResponse) -> str | None:
+    """Why a message cannot be used, or None. Reads every header that is relied on later; raises as they parse."""
+    cseq = message.cseq
+    _ = message.via, message.from_addr, message.to_addr, message.contact
+    if cseq is None or not message.headers.get("via"):
+        return "incomplete"
+    if not 0 <= cseq.seq < 2**31:
+        return "bad CSeq"
+    if isinstance(message, SipResponse):
+        return None if 100 <= message.status_code < 700 else "malformed"
+    if missing_required_headers(message):
+        return "incomplete"
+    return None if cseq.method == message.method else "bad CSeq"
+
+
+def host_towards(host: str, peer: Address) -> str:
+    """The address under which `peer` reaches a socket bound to `host`: itself, or for 0.0.0.0 the interface's."""
+    if host != "0.0.0.0":
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(peer)  # sends nothing; the system only picks the route
+        return str(probe.getsockname()[0])
 
 
 def stamp_source(request: SipRequest, address: Address) -> None:
@@ -115,7 +151,7 @@ def reply_address(request: SipRequest, source: Address) -> Address:
     if "rport" in top.params:
         return source
     port = top.port or 5060
-    return source[0], port if MIN_PORT <= port <= 65535 else source[1]
+    return source[0], port if 1 <= port <= 65535 else source[1]
 
 
 def response(
