@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     tts_api_key: SecretStr = Field(SecretStr(""), validation_alias="TTS_API_KEY")
     tts_model: str = Field("", validation_alias="TTS_MODEL")
     tts_voice: str = Field("", validation_alias="TTS_VOICE")
-    # Where the bundled models listen; the supervisor sets it, and nothing else needs to.
-    local_models_url: HttpUrl = Field("http://127.0.0.1:8092/v1", validation_alias="SWITCHBOARD_LOCAL_MODELS_URL")
+    # Where the bundled models listen; the supervisor sets it. Empty: there are none.
+    local_models_url: HttpUrl = Field("", validation_alias="SWITCHBOARD_LOCAL_MODELS_URL")
 
     max_calls: int = Field(0, ge=0, validation_alias="SWITCHBOARD_MAX_CALLS", description="0: 4 a core")
     emergency_sentence: str = Field("", max_length=500, validation_alias="SWITCHBOARD_EMERGENCY_SENTENCE")

@@ -1,0 +1,211 @@
+"""Hears the caller: voice activity, early transcription, end of turn, and what is only a "mhm".
+
+At the first breath of silence the words so far are transcribed, and a reply is prepared from them; when the
+caller goes on, it is thrown away. When the silence has lasted long enough for what was said
+(`agent.endpoint`), the turn is over. While the agent speaks, any voice holds it at once, and the words decide:
+a backchannel or a noise lets it go on at the same sample, anything else interrupts it.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from livekit import rtc
+from livekit.agents import stt
+from livekit.local_inference import VAD, VAD_WINDOW_SAMPLES
+
+from agent.endpoint import Clause, clause_of, is_backchannel
+from agent.mouth import Hold, Mouth
+from switchboard.fact import Body, Interrupted, ModelFailed
+
+log = structlog.get_logger(__name__)
+
+SAMPLE_RATE = 16_000
+WINDOW_S = VAD_WINDOW_SAMPLES / SAMPLE_RATE
+WINDOW_BYTES = VAD_WINDOW_SAMPLES * 2
+SPEECH = 0.5
+SILENCE = 0.35
+# Windows of voice before the caller counts as speaking, and of silence before the words are asked for.
+ONSET_WINDOWS = 3
+EARLY_WINDOWS = 2
+# The detector says "voice" for this long after a voice has ended (measured on 20 sentences).
+LAG_S = 0.05
+PREROLL_S = 0.4
+MAX_UTTERANCE_S = 60.0
+# How long the end of a turn waits for a transcript that is on its way.
+TRANSCRIPT_TIMEOUT_S = 6.0
+
+Recognise = Callable[[rtc.AudioFrame], Awaitable[str]]
+
+
+@dataclass(slots=True)
+class Utterance:
+    """What the caller is saying, from the first sound on."""
+
+    began_at: float
+    over_agent: bool
+    audio: bytearray
+    ended_at: float = 0.0
+    silent_windows: int = 0
+    asked: bool = False
+    text: str | None = None
+    sent: str = ""
+    waited_from: float = 0.0
+
+
+class Hearing:
+    """Turns the caller's audio into LiveKit's speech events. One for a call."""
+
+    def __init__(self, recognise: Recognise, mouth: Mouth, tell: Callable[[Body], None]) -> None:
+        self._recognise = recognise
+        self._mouth = mouth
+        self._tell = tell
+        self._utterance: Utterance | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[stt.SpeechEvent] = asyncio.Queue(maxsize=256)
+        self._voiced = 0
+        self._recent: deque[bytes] = deque(maxlen=int(PREROLL_S / WINDOW_S))
+        self.last_voice_at = time.monotonic()
+
+    async def events(self, audio: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[stt.SpeechEvent]:
+        """Speech events for the session, as long as there is audio (16 kHz mono)."""
+        listening = asyncio.create_task(self._listen(audio), name="hearing")
+        try:
+            while not (listening.done() and self._events.empty()):
+                event = await self._next_event(listening)
+                if event is not None:
+                    yield event
+        finally:
+            tasks = [task for task in (listening, self._asking) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _next_event(self, listening: "asyncio.Task[None]") -> stt.SpeechEvent | None:
+        getting = asyncio.ensure_future(self._events.get())
+        await asyncio.wait({getting, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if getting.done():
+            return getting.result()
+        getting.cancel()
+        return None
+
+    async def _listen(self, audio: AsyncIterable[rtc.AudioFrame]) -> None:
+        detector = VAD()
+        buffer = b""
+        async for frame in audio:
+            buffer += bytes(frame.data)
+            while len(buffer) >= WINDOW_BYTES:
+                window, buffer = buffer[:WINDOW_BYTES], buffer[WINDOW_BYTES:]
+                self.window(detector.predict(np.frombuffer(window, dtype=np.int16)), window)
+
+    def window(self, probability: float, audio: bytes) -> None:
+        """One step of 32 ms: how surely it is a voice, and its samples."""
+        if self._utterance is None:
+            self._wait_for_voice(probability, audio)
+        else:
+            self._follow(self._utterance, probability, audio)
+
+    def _wait_for_voice(self, probability: float, audio: bytes) -> None:
+        self._recent.append(audio)
+        self._voiced = self._voiced + 1 if probability >= SPEECH else 0
+        if self._voiced < ONSET_WINDOWS:
+            return
+        began = time.time() - self._voiced * WINDOW_S
+        self._utterance = Utterance(began, self._mouth.speaking, bytearray(b"".join(self._recent)))
+        self._recent.clear()
+        self._voiced = 0
+        self._mouth.hold(Hold.CALLER_SPEAKS)
+        self._emit(stt.SpeechEventType.START_OF_SPEECH, speech_start_time=began)
+
+    def _follow(self, said: Utterance, probability: float, audio: bytes) -> None:
+        said.audio += audio
+        self.last_voice_at = time.monotonic()
+        if probability >= SPEECH or (probability > SILENCE and not said.silent_windows):
+            self._went_on(said)
+            return
+        said.silent_windows += 1
+        if said.silent_windows == EARLY_WINDOWS:
+            said.ended_at = time.time() - EARLY_WINDOWS * WINDOW_S - LAG_S
+            self._ask(said)
+        if said.asked:
+            self._maybe_over(said)
+
+    def _went_on(self, said: Utterance) -> None:
+        if said.over_agent and said.silent_windows >= EARLY_WINDOWS:
+            self._mouth.hold(Hold.CALLER_SPEAKS)
+        said.silent_windows = 0
+        said.asked = False
+        if len(said.audio) > MAX_UTTERANCE_S * SAMPLE_RATE * 2:
+            # A line that is never silent (music, a street): the oldest sound is let go.
+            del said.audio[: len(said.audio) // 2]
+
+    def _ask(self, said: Utterance) -> None:
+        """Asks for the words so far; an earlier question still open is not worth waiting for."""
+        if self._asking is not None:
+            self._asking.cancel()
+        said.asked, said.text, said.waited_from = True, None, time.monotonic()
+        self._asking = asyncio.create_task(self._transcribe(said), name="hearing.transcribe")
+
+    async def _transcribe(self, said: Utterance) -> None:
+        data = bytes(said.audio)
+        frame = rtc.AudioFrame(data, SAMPLE_RATE, 1, len(data) // 2)
+        try:
+            text = (await self._recognise(frame)).strip()
+        except Exception as error:  # the process border to speech models of any make
+            log.warning("speech_not_recognised", exc_info=True)
+            text = ""
+            self._tell(ModelFailed(part="stt", reason=type(error).__name__, recovered=False))
+        if self._utterance is not said or not said.asked:
+            return
+        said.text = text
+        if said.over_agent and is_backchannel(text):
+            self._mouth.release(Hold.CALLER_SPEAKS)
+            self._tell(Interrupted(heard=text[:200], resumed=True))
+        elif text:
+            if said.over_agent and not said.sent:
+                self._tell(Interrupted(heard=text[:200], resumed=False))
+            said.sent = text
+            self._emit(stt.SpeechEventType.PREFLIGHT_TRANSCRIPT, text)
+
+    def _maybe_over(self, said: Utterance) -> None:
+        silence = said.silent_windows * WINDOW_S + LAG_S
+        if said.text is None:
+            if time.monotonic() - said.waited_from > TRANSCRIPT_TIMEOUT_S:
+                self._over(said)
+            return
+        wait = clause_of(said.text).value if said.text else Clause.COMPLETE.value
+        if silence >= wait:
+            self._over(said)
+
+    def _over(self, said: Utterance) -> None:
+        """The caller's turn is over: with words it is answered, without them nothing happened."""
+        self._utterance = None
+        self._mouth.release(Hold.CALLER_SPEAKS)
+        text = said.text or ""
+        if text and not (said.over_agent and is_backchannel(text)):
+            self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, text)
+        self._emit(stt.SpeechEventType.END_OF_SPEECH, speech_end_time=said.ended_at or time.time())
+
+    def _emit(
+        self,
+        kind: stt.SpeechEventType,
+        text: str = "",
+        *,
+        speech_start_time: float | None = None,
+        speech_end_time: float | None = None,
+    ) -> None:
+        alternatives = [stt.SpeechData(language="en", text=text, confidence=1.0)] if text else []  # type: ignore[arg-type]
+        event = stt.SpeechEvent(
+            type=kind,
+            alternatives=alternatives,
+            speech_start_time=speech_start_time,
+            speech_end_time=speech_end_time,
+        )
+        try:
+            self._events.put_nowait(event)
+        except asyncio.QueueFull:
+            log.error("speech_event_dropped", kind=str(kind))

@@ -1,0 +1,154 @@
+"""The caller's line as the agent sees it: ringing or active, on hold, keys pressed, gone and back."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from livekit import rtc
+
+from agent.mouth import Hold, Mouth
+from switchboard.call import REJOIN_S, Caller
+from switchboard.fact import Body, Dtmf, HoldChanged
+
+log = structlog.get_logger(__name__)
+
+STATUS = "sip.callStatus"
+ACTIVE, HANGUP = "active", "hangup"
+# No packet from the caller for this long is a line on hold: phones send sound, or comfort noise, all the time.
+HOLD_AFTER_S = 2.0
+POLL_S = 0.5
+# Keys pressed together are one number.
+KEYS_TOGETHER_S = 2.0
+MAX_KEYS = 64
+
+
+class Line:
+    """Watches one caller in a room."""
+
+    def __init__(
+        self,
+        room: rtc.Room,
+        caller: Caller,
+        mouth: Mouth,
+        *,
+        tell: Callable[[Body], None],
+        on_keys: Callable[[str], None],
+        on_gone: Callable[[str], None],
+    ) -> None:
+        self._room = room
+        self._caller = caller
+        self._mouth = mouth
+        self._tell = tell
+        self._on_keys = on_keys
+        self._on_gone = on_gone
+        self._active = asyncio.Event()
+        self._back = asyncio.Event()
+        self._keys = ""
+        self._keys_timer: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self.on_hold = False
+
+    def attach(self) -> None:
+        """Begins to watch; what happened before is read from the participant."""
+        self._room.on("participant_attributes_changed", self._attributes_changed)
+        self._room.on("participant_disconnected", self._disconnected)
+        self._room.on("participant_connected", self._connected)
+        self._room.on("sip_dtmf_received", self._key)
+        participant = self.participant
+        if participant is None:
+            self._on_gone("caller_hung_up")
+        else:
+            self._attributes_changed({}, participant)
+
+    def detach(self) -> None:
+        for timer in (self._keys_timer, self._leaving):
+            if timer is not None:
+                timer.cancel()
+
+    @property
+    def participant(self) -> rtc.RemoteParticipant | None:
+        return self._room.remote_participants.get(self._caller.identity)
+
+    async def active(self) -> None:
+        """Returns when the caller can hear: the phone was answered, or the browser listens to the track."""
+        if self._caller.kind == "browser" and self._mouth.publication is not None:
+            await self._mouth.publication.wait_for_subscription()
+        else:
+            await self._active.wait()
+
+    def _attributes_changed(self, _changed: dict[str, str], participant: rtc.Participant) -> None:
+        if participant.identity != self._caller.identity:
+            return
+        status = participant.attributes.get(STATUS)
+        if status == ACTIVE:
+            self._active.set()
+        elif status == HANGUP:
+            self._on_gone("caller_hung_up")
+
+    def _disconnected(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity != self._caller.identity:
+            return
+        if self._caller.kind == "sip":
+            self._on_gone("caller_hung_up")
+        elif self._leaving is None or self._leaving.done():
+            self._back.clear()
+            self._leaving = asyncio.create_task(self._wait_for_return(), name="line.return")
+
+    def _connected(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity == self._caller.identity:
+            self._back.set()
+
+    async def _wait_for_return(self) -> None:
+        try:
+            await asyncio.wait_for(self._back.wait(), REJOIN_S)
+        except TimeoutError:
+            self._on_gone("caller_hung_up")
+
+    def _key(self, event: rtc.SipDTMF) -> None:
+        if event.participant is None or event.participant.identity != self._caller.identity:
+            return
+        self._tell(Dtmf(digit=event.digit[:1]))
+        self._keys = (self._keys + event.digit[:1])[-MAX_KEYS:]
+        if self._keys_timer is not None:
+            self._keys_timer.cancel()
+        wait = 0.0 if event.digit == "#" else KEYS_TOGETHER_S
+        self._keys_timer = asyncio.get_running_loop().call_later(wait, self._keys_done)
+
+    def _keys_done(self) -> None:
+        keys, self._keys = self._keys, ""
+        if keys:
+            self._on_keys(keys)
+
+    async def watch_hold(self) -> None:
+        """Notices a line on hold by packets that stop, and its return; runs as long as the call."""
+        last, still = -1, 0.0
+        while True:
+            await asyncio.sleep(POLL_S)
+            received = await self._packets()
+            if received is None:
+                continue
+            still = still + POLL_S if received == last else 0.0
+            last = received
+            self._set_hold(still >= HOLD_AFTER_S)
+
+    def _set_hold(self, on_hold: bool) -> None:
+        if on_hold == self.on_hold:
+            return
+        self.on_hold = on_hold
+        self._tell(HoldChanged(on_hold=on_hold))
+        if on_hold:
+            self._mouth.hold(Hold.ON_HOLD)
+        else:
+            self._mouth.release(Hold.ON_HOLD)
+
+    async def _packets(self) -> int | None:
+        """Packets received from the caller so far; None when there is no track to ask."""
+        participant = self.participant
+        track = next((pub.track for pub in participant.track_publications.values()), None) if participant else None
+        if track is None:
+            return None
+        async with asyncio.timeout(POLL_S):
+            for stats in await track.get_stats():
+                if stats.HasField("inbound_rtp"):
+                    return int(stats.inbound_rtp.received.packets_received)
+        return None

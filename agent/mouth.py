@@ -1,0 +1,175 @@
+"""The one output gate: everything the agent says passes here on its way to the caller.
+
+Audio is held as long as there is a reason to hold it: the line is ringing, the caller speaks, the call is on
+hold. What is held is neither lost nor said twice: held in mid-word, it goes on at that very sample.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from enum import StrEnum
+
+import structlog
+from livekit import rtc
+from livekit.agents.voice import io
+
+log = structlog.get_logger(__name__)
+
+SAMPLE_RATE = 24_000
+FRAME_S = 0.02
+FRAME_BYTES = int(SAMPLE_RATE * FRAME_S) * 2
+# Audio handed to the media stack ahead of time: longer than a busy event loop's stalls. Holding takes it back.
+QUEUE_MS = 240
+# Synthesised speech waiting to be heard; a model that says more than this is made to wait.
+MAX_WAITING_S = 120.0
+
+
+class Hold(StrEnum):
+    """Why nothing is heard now."""
+
+    RINGING = "ringing"
+    CALLER_SPEAKS = "caller_speaks"
+    ON_HOLD = "on_hold"
+
+
+class Mouth(io.AudioOutput):
+    """LiveKit's audio output of a session, with the gate in it. One for a call."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="mouth",
+            capabilities=io.AudioOutputCapabilities(pause=False),
+            sample_rate=SAMPLE_RATE,
+        )
+        self._source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=QUEUE_MS)
+        self._track = rtc.LocalAudioTrack.create_audio_track("voice", self._source)
+        self._holds: set[Hold] = {Hold.RINGING}
+        self._waiting: deque[bytes] = deque()
+        self._handed: deque[bytes] = deque(maxlen=QUEUE_MS // int(FRAME_S * 1000) + 2)
+        self._rest = b""
+        self._changed = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._flushed = False
+        self._cleared = False
+        self._open_segment = False
+        self._played_frames = 0
+        self._pump_task: asyncio.Task[None] | None = None
+        self.publication: rtc.LocalTrackPublication | None = None
+
+    async def publish(self, room: rtc.Room) -> None:
+        """Publishes the track; this is what answers the call. Raises rtc errors."""
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
+        self.publication = await room.local_participant.publish_track(self._track, options)
+        self._pump_task = asyncio.create_task(self._pump(), name="mouth")
+
+    async def aclose(self) -> None:
+        if self._pump_task is not None:
+            self._pump_task.cancel()
+            await asyncio.wait([self._pump_task])
+        await self._source.aclose()
+
+    @property
+    def speaking(self) -> bool:
+        """Whether something is being said, or held in the middle of being said."""
+        return self._open_segment
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of the current utterance that have left for the caller."""
+        return max(self._played_frames * FRAME_S - self._source.queued_duration, 0.0)
+
+    def hold(self, why: Hold) -> None:
+        """Nothing more is heard, at once; what was on its way comes back to be said later."""
+        if why in self._holds:
+            return
+        self._holds.add(why)
+        queued = round(self._source.queued_duration / FRAME_S)
+        self._source.clear_queue()
+        for _ in range(min(queued, len(self._handed))):
+            self._waiting.appendleft(self._handed.pop())
+            self._played_frames -= 1
+        self._handed.clear()
+
+    def release(self, why: Hold) -> None:
+        """Takes back the reason; when it was the last one, speech goes on where it was held."""
+        self._holds.discard(why)
+        self._changed.set()
+
+    def held(self, why: Hold) -> bool:
+        return why in self._holds
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        await super().capture_frame(frame)
+        self._open_segment = True
+        self._flushed = False
+        data = self._rest + bytes(frame.data)
+        whole = len(data) - len(data) % FRAME_BYTES
+        for at in range(0, whole, FRAME_BYTES):
+            self._waiting.append(data[at : at + FRAME_BYTES])
+        self._rest = data[whole:]
+        self._changed.set()
+        if len(self._waiting) * FRAME_S > MAX_WAITING_S:
+            self._has_room.clear()
+        await self._has_room.wait()
+
+    def flush(self) -> None:
+        super().flush()
+        if self._rest:
+            self._waiting.append(self._rest.ljust(FRAME_BYTES, b"\0"))
+            self._rest = b""
+        self._flushed = True
+        self._changed.set()
+
+    def clear_buffer(self) -> None:
+        """What was not yet heard never is."""
+        if not self._open_segment:
+            return
+        self._played_frames -= round(self._source.queued_duration / FRAME_S)
+        self._source.clear_queue()
+        self._waiting.clear()
+        self._handed.clear()
+        self._rest = b""
+        self._cleared = True
+        self._has_room.set()
+        self._changed.set()
+
+    async def _pump(self) -> None:
+        while True:
+            self._changed.clear()
+            if self._cleared:
+                self._finish(interrupted=True)
+            elif self._holds or not self._open_segment:
+                await self._changed.wait()
+            elif self._waiting:
+                await self._hand_over(self._waiting.popleft())
+            elif self._flushed:
+                await self._drain()
+            else:
+                await self._changed.wait()
+
+    async def _hand_over(self, data: bytes) -> None:
+        if self._played_frames == 0 and not self._handed:
+            self.on_playback_started(created_at=time.time())
+        self._handed.append(data)
+        self._played_frames += 1
+        self._has_room.set()
+        frame = rtc.AudioFrame(data, SAMPLE_RATE, 1, len(data) // 2)
+        await self._source.capture_frame(frame)
+
+    async def _drain(self) -> None:
+        """Waits until the last of the segment was heard, unless it is held or cleared meanwhile."""
+        left = self._source.queued_duration
+        if left > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+            return
+        self._finish(interrupted=False)
+
+    def _finish(self, *, interrupted: bool) -> None:
+        position = max(self._played_frames, 0) * FRAME_S
+        self._open_segment = self._flushed = self._cleared = False
+        self._played_frames = 0
+        self._handed.clear()
+        self.on_playback_finished(playback_position=position, interrupted=interrupted)

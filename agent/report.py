@@ -1,0 +1,122 @@
+"""What happens in a call, as facts: each goes to the call's file and from there to the stream."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from livekit.agents import llm
+from livekit.agents.voice import ConversationItemAddedEvent, FunctionToolsExecutedEvent
+from pydantic import JsonValue
+
+from switchboard import fact
+from switchboard.outbox import Outbox
+
+log = structlog.get_logger(__name__)
+
+# LiveKit's names of a message's metrics, and ours for the stages of a turn.
+_STAGES = {
+    "end_of_turn_delay": "end_of_turn",
+    "transcription_delay": "stt",
+    "llm_node_ttft": "llm",
+    "tts_node_ttfb": "tts",
+    "e2e_latency": "voice_to_voice",
+}
+MAX_TEXT = 16_000
+
+
+class Report:
+    """The facts of one call by one agent."""
+
+    def __init__(self, outbox: Outbox, *, conversation_id: str, call_id: UUID, attempt: int) -> None:
+        self._outbox = outbox
+        self._conversation_id = conversation_id
+        self.call_id = call_id
+        self.attempt = attempt
+        self.began = datetime.now(UTC)
+        self.turns = 0
+        self._latencies: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, body: fact.Body, *, shared: bool = False) -> None:
+        """Reports `body`. `shared`: another process may report the same, and both are one fact."""
+        kind = str(getattr(body, "kind", ""))
+        one = fact.Fact(
+            id=fact.shared_id(self.call_id, kind, 0) if shared else uuid4(),
+            conversation_id=self._conversation_id,
+            call_id=self.call_id,
+            source=fact.Source.AGENT,
+            body=body,
+        )
+        self._outbox.put(one)
+
+    def item(self, event: ConversationItemAddedEvent) -> None:
+        """A message of either side, when it has been said."""
+        message = event.item
+        if not isinstance(message, llm.ChatMessage) or message.role not in ("user", "assistant"):
+            return
+        text = (message.text_content or "")[:MAX_TEXT]
+        if not text.strip():
+            return
+        latency = self._latency(message.metrics)
+        self.turns += message.role == "user"
+        self.add(
+            fact.Item(
+                item=_message(message.role, text),
+                interrupted=message.interrupted,
+                offset_s=round(message.created_at - self.began.timestamp(), 3),
+                latency=latency,
+            )
+        )
+
+    def tools(self, event: FunctionToolsExecutedEvent) -> None:
+        """Tool calls and their results."""
+        for call, output in event.zipped():
+            self._tool_item(
+                {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+            )
+            self._tool_item({"type": "function_call_output", "call_id": call.call_id, "output": output.output})
+
+    def _tool_item(self, item: dict[str, JsonValue]) -> None:
+        capped: dict[str, JsonValue] = {
+            key: value[:MAX_TEXT] if isinstance(value, str) else value for key, value in item.items()
+        }
+        self.add(fact.Item(item=capped))
+
+    def _latency(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        found = {ours: round(float(metrics[theirs]), 4) for theirs, ours in _STAGES.items() if metrics.get(theirs)}
+        for stage, seconds in found.items():
+            self._latencies[stage].append(seconds)
+        return found
+
+    def ended(self, reason: str, usage: dict[str, dict[str, float]]) -> None:
+        """The last fact of the call."""
+        self.add(
+            fact.CallEnded(
+                reason=reason,
+                duration_s=round((datetime.now(UTC) - self.began).total_seconds(), 3),
+                turns=self.turns,
+                latencies={stage: _spread(values) for stage, values in self._latencies.items()},
+                usage=usage,
+            ),
+            shared=True,
+        )
+
+
+def _message(role: str, text: str) -> dict[str, JsonValue]:
+    if role == "user":
+        return {"role": "user", "content": text}
+    return {
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": text, "annotations": []}],
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+    return {"p50": round(median(ordered), 4), "p95": round(p95, 4), "worst": round(ordered[-1], 4)}

@@ -1,0 +1,138 @@
+"""The agent that LiveKit's session runs: it hears, looks up facts, thinks and speaks as one persona."""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from typing import Any
+
+import structlog
+from livekit import rtc
+from livekit.agents import Agent, ModelSettings, StopResponse, function_tool, llm, stt
+
+from agent import speech
+from agent.facts import FactIndex
+from agent.hearing import Hearing
+from agent.models import ModelsFailed, Synthesiser
+from agent.prompt import cleaned
+from switchboard import passages
+from switchboard.fact import MessageTaken, ModelFailed
+from switchboard.persona import Persona
+
+log = structlog.get_logger(__name__)
+
+PASSAGES = 4
+APOLOGY = "I'm sorry, something is wrong on my side. Please call again in a few minutes."
+Tell = Callable[[Any], None]
+
+
+class Voice(Agent):
+    """One persona on one call.
+
+    `on_end` is called with a reason when the call shall end, `tell` with facts.
+    """
+
+    def __init__(
+        self,
+        persona: Persona,
+        *,
+        instructions: str,
+        index: FactIndex,
+        hearing: Hearing,
+        synthesiser: Synthesiser,
+        tell: Tell,
+        on_end: Callable[[str], None],
+    ) -> None:
+        super().__init__(instructions=instructions)
+        self._persona = persona
+        self._index = index
+        self._hearing = hearing
+        self._synthesiser = synthesiser
+        self._tell = tell
+        self._on_end = on_end
+        self.apology: list[rtc.AudioFrame] = []
+
+    async def stt_node(
+        self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
+    ) -> AsyncGenerator[stt.SpeechEvent, None]:
+        async for event in self._hearing.events(audio):
+            yield event
+
+    async def llm_node(
+        self, chat_ctx: llm.ChatContext, tools: list[Any], model_settings: ModelSettings
+    ) -> AsyncGenerator[Any, None]:
+        begun = False
+        try:
+            async for chunk in Agent.default.llm_node(self, self._with_facts(chat_ctx), tools, model_settings):
+                begun = True
+                yield chunk
+        except Exception as error:  # the process border to language models of any make
+            log.exception("llm_failed", begun=begun)
+            self._tell(ModelFailed(part="llm", reason=type(error).__name__, recovered=False))
+            self._on_end("model_failed")
+            if not begun:
+                yield APOLOGY
+
+    def _with_facts(self, chat_ctx: llm.ChatContext) -> llm.ChatContext:
+        """The context with the facts that fit the caller's last words, as data just before them."""
+        items = chat_ctx.items
+        at = next((n for n in range(len(items) - 1, -1, -1) if _is_user(items[n])), None)
+        if at is None:
+            return chat_ctx
+        words = items[at].text_content or ""  # type: ignore[union-attr]
+        block = llm.ChatMessage(role="system", content=[self._facts_for(words)])
+        return llm.ChatContext([*items[:at], block, *items[at:]])
+
+    def _facts_for(self, words: str) -> str:
+        ranked = self._index.rank(words, limit=PASSAGES)
+        return passages.render([passages.Passage(say=one.say, score=one.score) for one in ranked])
+
+    async def tts_node(
+        self, text: AsyncIterable[str], model_settings: ModelSettings
+    ) -> AsyncGenerator[rtc.AudioFrame, None]:
+        try:
+            async for clause in speech.clauses(text):
+                async for frame in self._spoken(clause):
+                    yield frame
+        except ModelsFailed:
+            self._tell(ModelFailed(part="tts", reason="no voice", recovered=False))
+            self._on_end("model_failed")
+            async for frame in speech.replay(self.apology):
+                yield frame
+
+    async def _spoken(self, clause: str) -> AsyncGenerator[rtc.AudioFrame, None]:
+        sound = self._synthesiser.speak(speech.pronounced(clause, self._persona.pronunciations))
+        async for frame in speech.without_leading_silence(sound):
+            yield frame
+
+    async def synthesised(self, text: str) -> list[rtc.AudioFrame]:
+        """The whole sound of a sentence, for what is known beforehand. Raises `ModelsFailed`."""
+        return [frame async for frame in self._spoken(text)]
+
+    @function_tool
+    async def end_call(self) -> None:
+        """End the call, when the caller has said goodbye or has nothing more to ask. Say nothing else."""
+        self._on_end("agent_ended")
+        raise StopResponse
+
+    @function_tool
+    async def look_up(self, query: str) -> str:
+        """Look up what is known here about a question of the caller.
+
+        Args:
+            query: the question, in the caller's words
+        """
+        return self._facts_for(cleaned(query))
+
+    @function_tool
+    async def take_message(self, name: str, number: str, text: str) -> str:
+        """Take down a message for the people here, once the caller has given and confirmed all of it.
+
+        Args:
+            name: the caller's name
+            number: the number to call back
+            text: the message
+        """
+        self._tell(MessageTaken(name=cleaned(name, 200), number=cleaned(number, 64), text=cleaned(text, 2_000)))
+        return "The message was taken."
+
+
+def _is_user(item: llm.ChatItem) -> bool:
+    return isinstance(item, llm.ChatMessage) and item.role == "user"
