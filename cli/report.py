@@ -1,0 +1,74 @@
+"""What `up` prints while the stack comes up and runs."""
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from local.part import Part
+from local.stack import Stack
+
+
+class StackPrinter:
+    """A line per part as it gets ready, then what to dial.
+
+    With `then_log` standard output and error go to that file once all is ready: whoever read them leaves.
+    """
+
+    def __init__(self, console: Console, *, then_log: Path | None = None) -> None:
+        self._console = console
+        self._then_log = then_log
+
+    def note(self, part: str, text: str) -> None:
+        self._line(f"[dim]…[/dim] {part:<9} {escape(text)}")
+
+    def ready(self, part: Part, after_s: float) -> None:
+        where = f":{part.port}" if part.port else "socket"
+        self._line(f"[green]✓[/green] {part.name:<9} {where:<7} {after_s:.1f} s")
+
+    def restarting(self, part: Part, why: str, pause_s: float) -> None:
+        self._line(f"[yellow]![/yellow] {part.name:<9} {escape(why)}; starts again in {pause_s:g} s")
+
+    def moved(self, name: str, wanted: int, chosen: int) -> None:
+        self._line(f"[yellow]![/yellow] port {wanted} ({name}) is taken: using {chosen}")
+
+    def swept(self, processes: int) -> None:
+        self._line(f"[yellow]![/yellow] ended {processes} processes that an earlier start left behind")
+
+    def up(self, stack: Stack, after_s: float) -> None:
+        self._line(f"Ready in {after_s:.1f} s.")
+        for line in _invitation(stack):
+            self._line(line)
+        if self._then_log is not None:
+            _go_on_in(self._then_log)
+
+    def stopping(self) -> None:
+        self._line("Stopping …")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+def _go_on_in(log: Path) -> None:
+    with log.open("a") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+
+
+def _invitation(stack: Stack) -> list[str]:
+    urls = stack.urls
+    lines = []
+    if urls.sip:
+        host = urls.sip.removeprefix("sip:")
+        lines += [
+            "",
+            f"Dial    sip:+15550100001@{host}  (Harbor Hotel)",
+            f"        sip:+15550100002@{host}  (Maple Dental)",
+            '        or: switchboard call +15550100001 --say "What time is breakfast served?"',
+        ]
+    if urls.control:
+        lines.append(f"Control {urls.control}  (key in {stack.home / 'admin.key'})")
+    return lines
