@@ -1,0 +1,81 @@
+"""Callers that arrived: each is an owned task that tells of it and sends an agent."""
+
+import asyncio
+import time
+from uuid import UUID
+
+import structlog
+
+from switchboard.fact import CallArrived
+from webhook.call import Call
+from webhook.dispatch import Dispatcher
+from webhook.journal import Journal
+from webhook.roster import Roster
+
+log = structlog.get_logger(__name__)
+
+MAX_TASKS = 256
+
+
+class Arrivals:
+    def __init__(self, dispatcher: Dispatcher, journal: Journal, roster: Roster) -> None:
+        self._dispatcher = dispatcher
+        self._journal = journal
+        self._roster = roster
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._promised = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self._tasks) + self._promised >= MAX_TASKS
+
+    def promise(self) -> None:
+        """Keeps a place, so that an event marked as seen is also served; `waive` gives it back."""
+        self._promised += 1
+
+    def waive(self) -> None:
+        self._promised -= 1
+
+    def start(self, call: Call, attempt: int = 1) -> None:
+        """Looks after the call behind; nothing happens when that is already under way."""
+        if call.call_id in self._tasks:
+            return
+        task = asyncio.create_task(self._serve(call, attempt, time.monotonic()), name=f"call {call.call_id}")
+        self._tasks[call.call_id] = task
+        task.add_done_callback(lambda done: self._settled(call.call_id, done))
+
+    def _settled(self, call_id: UUID, done: asyncio.Task[None]) -> None:
+        del self._tasks[call_id]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            # The watcher finds the call again.
+            log.error("arrival_failed", call_id=str(call_id), exc_info=error)
+
+    async def _serve(self, call: Call, attempt: int, since: float) -> None:
+        if attempt == 1:
+            self._journal.put(call, _arrived(call), shared=0)
+        await self._roster.add(call)
+        outcome = await self._dispatcher.send(call, attempt, since=since)
+        log.info("call_served", call_id=str(call.call_id), attempt=attempt, outcome=outcome)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Waits for the tasks that run, then cancels what is left."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=timeout_s)
+        left = list(self._tasks.values())
+        for task in left:
+            task.cancel()
+        if left:
+            log.warning("arrivals_cut_short", count=len(left))
+            await asyncio.wait(left, timeout=1)
+
+
+def _arrived(call: Call) -> CallArrived:
+    return CallArrived(
+        room=call.room,
+        room_sid=call.room_sid,
+        channel=call.channel,
+        dialed=call.dialed,
+        caller=call.number,
+        identity=call.identity,
+        headers=call.headers,
+    )

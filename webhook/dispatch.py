@@ -1,0 +1,194 @@
+"""One agent for a call: whoever asks, however often, at once or again.
+
+A lock in Redis lets one process act; what LiveKit lists says whether it was done before. Without Redis the
+processes of one host take turns by a file lock, and those of several hosts are told apart in the room,
+where the agents of one call settle who stays.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from switchboard.dispatch import MAX_BYTES, DispatchMetadata
+from switchboard.fact import AgentDispatched, DispatchFailed, NumberRejected, PersonaResolved
+from webhook.call import Call, call_of
+from webhook.journal import Journal
+from webhook.metrics import Metrics
+from webhook.personas import Personas, Resolved
+from webhook.rooms import LiveKitAway, Rooms
+from webhook.store import Store
+
+log = structlog.get_logger(__name__)
+
+# A phone rings for 30 s.
+TRIES_FOR_S = 30.0
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 2.0
+# LiveKit may list a participant a little after it told of it.
+LOOKS = 5
+LOOK_PAUSE_S = 0.1
+TURNS = 64
+TURN_WAITS_S = 3.0
+
+
+@dataclass(slots=True)
+class _Sending:
+    call: Call
+    attempt: int
+    since: float
+    resolved: Resolved | None = None
+    failure_told: bool = False
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        rooms: Rooms,
+        store: Store,
+        personas: Personas,
+        journal: Journal,
+        metrics: Metrics,
+        *,
+        agent: str,
+        home: Path,
+    ) -> None:
+        self._rooms = rooms
+        self._store = store
+        self._personas = personas
+        self._journal = journal
+        self._metrics = metrics
+        self._agent = agent
+        self._locks = home / "locks"
+
+    async def send(self, call: Call, attempt: int, *, since: float) -> str:
+        """Sends an agent to the call unless one was sent. Tries while the caller is there, 30 s at most.
+
+        `since`: when the caller arrived, in monotonic seconds. Gives what became of it.
+        """
+        sending = _Sending(call, attempt, since)
+        outcome, pause = "failed", FIRST_PAUSE_S
+        give_up = time.monotonic() + TRIES_FOR_S
+        while True:
+            locked = await self._store.lock(call.call_id, attempt)
+            if locked is False:
+                outcome = "locked"
+                break
+            try:
+                async with self._turn(call, needed=locked is None):
+                    outcome = await self._once(sending)
+                break
+            except LiveKitAway as error:
+                await self._store.release(call.call_id, attempt)
+                self._tell_failure(sending, str(error))
+            if time.monotonic() + pause > give_up:
+                break
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+        self._metrics.dispatches.labels(outcome).inc()
+        return outcome
+
+    async def _once(self, sending: _Sending) -> str:
+        call, attempt = sending.call, sending.attempt
+        # A dispatch to a room that is gone would make the room again.
+        if not await self._caller_is_there(call):
+            return "caller_gone"
+        sent = await self._rooms.dispatches(call.room)
+        if any(one.call_id == str(call.call_id) and one.attempt >= attempt for one in sent):
+            return "sent_before"
+        resolved = sending.resolved
+        if resolved is None:
+            resolved = sending.resolved = await self._personas.of(call)
+            self._tell_persona(sending, resolved)
+        dispatch = await self._rooms.dispatch(call.room, self._agent, metadata(call, attempt, resolved))
+        self._tell_sent(sending, dispatch)
+        return "sent"
+
+    def _tell_persona(self, sending: _Sending, resolved: Resolved) -> None:
+        if resolved.rejected:
+            rejected = NumberRejected(dialed=sending.call.dialed, reason=resolved.rejected)
+            self._journal.put(sending.call, rejected, shared=0)
+        body = PersonaResolved(
+            source=resolved.source,
+            persona=resolved.name,
+            version=resolved.version,
+            variant=resolved.variant,
+            ms=round(resolved.ms, 1),
+        )
+        self._journal.put(sending.call, body, shared=sending.attempt)
+
+    def _tell_sent(self, sending: _Sending, dispatch: str) -> None:
+        took = time.monotonic() - sending.since
+        self._metrics.dispatch_seconds.observe(took)
+        if sending.attempt > 1:
+            self._metrics.replacements.inc()
+        ms = round(took * 1000, 1)
+        body = AgentDispatched(agent=self._agent, attempt=sending.attempt, dispatch=dispatch, ms=ms)
+        self._journal.put(sending.call, body, shared=sending.attempt)
+        log.info("agent_dispatched", call_id=str(sending.call.call_id), attempt=sending.attempt, ms=ms)
+
+    def _tell_failure(self, sending: _Sending, reason: str) -> None:
+        log.warning("dispatch_failed", call_id=str(sending.call.call_id), attempt=sending.attempt, error=reason)
+        if not sending.failure_told:
+            self._journal.put(sending.call, DispatchFailed(attempt=sending.attempt, reason=reason))
+        sending.failure_told = True
+
+    async def _caller_is_there(self, call: Call) -> bool:
+        for look in range(LOOKS):
+            if look:
+                await asyncio.sleep(LOOK_PAUSE_S)
+            present = await self._rooms.participants(call.room)
+            found = (call_of(one, room=call.room, room_sid=call.room_sid) for one in present)
+            if any(one is not None and one.call_id == call.call_id for one in found):
+                return True
+        return False
+
+    @asynccontextmanager
+    async def _turn(self, call: Call, *, needed: bool) -> AsyncIterator[None]:
+        """Waits for this host's other processes that look after the same call; not for ever."""
+        if not needed:
+            yield
+            return
+        self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = os.open(self._locks / f"dispatch-{call.call_id.int % TURNS}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            await _locked(file)
+            yield
+        finally:
+            os.close(file)
+
+
+async def _locked(file: int) -> None:
+    give_up = time.monotonic() + TURN_WAITS_S
+    while time.monotonic() < give_up:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            await asyncio.sleep(0.01)
+        else:
+            return
+
+
+def metadata(call: Call, attempt: int, resolved: Resolved) -> str:
+    """What the agent is told, as JSON of at most 512 KiB."""
+    told = DispatchMetadata(
+        conversation_id=call.conversation_id,
+        call_id=call.call_id,
+        room_sid=call.room_sid,
+        attempt=attempt,
+        dialed_number=call.dialed,
+        caller_number=call.number,
+        persona_source=resolved.source,
+        persona=resolved.persona,
+    )
+    text = told.model_dump_json()
+    # The answer is at most 256 KiB as JSON, so that this holds; LiveKit would refuse a longer one.
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(f"metadata of {len(text)} characters is beyond {MAX_BYTES} bytes")
+    return text

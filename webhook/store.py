@@ -1,0 +1,155 @@
+"""What the webhook processes share in Redis. Every method says when Redis is away instead of raising."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from switchboard import stream
+
+log = structlog.get_logger(__name__)
+
+CALLS = "webhook:calls"
+WATCHER = "webhook:watcher"
+WATCHER_TTL_MS = 6_000
+MAX_CALLS = 20_000
+# An answer of the Persona API as JSON, with its wrapping.
+MAX_PERSONA = 512 * 1024
+PERSONA_TTL_S = 7 * 24 * 3600
+# After a failure Redis is left alone for so long, so that one that hangs does not hold every call up.
+REST_S = 1.0
+# Event ids remembered in this process; a repeat comes within LiveKit's 15 s of retries.
+SEEN = 10_000
+
+
+class Away(Exception):
+    """Redis does not answer."""
+
+
+class Store:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._me = uuid4().hex
+        self._rests_until = 0.0
+        self._is_away = False
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    async def _ask(self, *command: str | int) -> Any:
+        if time.monotonic() < self._rests_until:
+            raise Away
+        try:
+            answer = await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as error:
+            self._rests_until = time.monotonic() + REST_S
+            if not self._is_away:
+                log.warning("redis_away", error=f"{type(error).__name__}: {error}"[:200])
+            self._is_away = True
+            raise Away from None
+        if self._is_away:
+            log.info("redis_back")
+        self._is_away = False
+        return answer
+
+    async def ping(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            async with asyncio.timeout(1):
+                return bool(await self._redis.execute_command("PING"))  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def first_sight(self, event_id: str) -> bool:
+        """Marks the event as seen; False when it was. Without Redis this process alone remembers."""
+        if event_id in self._seen:
+            return False
+        self._seen[event_id] = None
+        while len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+        try:
+            return bool(await self._ask("SET", stream.seen_key(event_id), "1", "NX", "EX", stream.SEEN_TTL_S))
+        except Away:
+            return True
+
+    async def lock(self, call_id: UUID, attempt: int) -> bool | None:
+        """Whether this process may dispatch the attempt; None without Redis."""
+        key = stream.dispatch_key(call_id, attempt)
+        try:
+            return bool(await self._ask("SET", key, self._me, "NX", "EX", stream.DISPATCH_TTL_S))
+        except Away:
+            return None
+
+    async def release(self, call_id: UUID, attempt: int) -> None:
+        """Gives the lock back, if it is this process's."""
+        key = stream.dispatch_key(call_id, attempt)
+        try:
+            if await self._ask("GET", key) == self._me:
+                await self._ask("DEL", key)
+        except Away:
+            return
+
+    async def persona(self, number: str) -> str | None:
+        """The cached entry of a number, as text; None when there is none or it is oversize or Redis is away."""
+        try:
+            text = await self._ask("GET", stream.persona_key(number))
+        except Away:
+            return None
+        return text if isinstance(text, str) and len(text) <= MAX_PERSONA else None
+
+    async def keep_persona(self, number: str, text: str) -> None:
+        try:
+            await self._ask("SET", stream.persona_key(number), text, "EX", PERSONA_TTL_S)
+        except Away:
+            return
+
+    async def forget_persona(self, number: str) -> None:
+        try:
+            await self._ask("DEL", stream.persona_key(number))
+        except Away:
+            return
+
+    async def acts(self) -> bool:
+        """Whether this process's watcher acts. One does while Redis answers, and every one when it does not."""
+        try:
+            if await self._ask("SET", WATCHER, self._me, "NX", "PX", WATCHER_TTL_MS):
+                return True
+            if await self._ask("GET", WATCHER) != self._me:
+                return False
+            return bool(await self._ask("PEXPIRE", WATCHER, WATCHER_TTL_MS))
+        except Away:
+            return True
+
+    async def stop_acting(self) -> None:
+        try:
+            if await self._ask("GET", WATCHER) == self._me:
+                await self._ask("DEL", WATCHER)
+        except Away:
+            return
+
+    async def calls(self) -> Mapping[str, str] | None:
+        """The live calls on record, text by call id; None without Redis."""
+        try:
+            found = await self._ask("HGETALL", CALLS)
+        except Away:
+            return None
+        return {str(key): str(value) for key, value in list(found.items())[:MAX_CALLS]}
+
+    async def keep_call(self, call_id: UUID, text: str) -> bool:
+        try:
+            await self._ask("HSET", CALLS, str(call_id), text)
+        except Away:
+            return False
+        return True
+
+    async def forget_calls(self, call_ids: Iterable[str]) -> None:
+        ids = list(call_ids)
+        try:
+            if ids:
+                await self._ask("HDEL", CALLS, *ids)
+        except Away:
+            return
