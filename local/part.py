@@ -52,5 +52,5 @@ class Part:
 
 async def until_ready(part: Part, every_s: float = 0.05) -> None:
     """Returns when the part is ready; asks again every `every_s`. The caller sets the deadline."""
-    while not await part.ready():  # noqa: ASYNC110: the part is another process
+    while not await part.ready():  # noqa: ASYNC110 (the part is another process)
         await asyncio.sleep(every_s)

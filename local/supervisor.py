@@ -36,7 +36,7 @@ class Report(Protocol):
 class Pauses:
     """How long to wait before the next start: doubled each time, from the start after a steady run."""
 
-    _next: float = FIRST_PAUSE_S
+    _next: float = field(default_factory=lambda: FIRST_PAUSE_S)
 
     def after(self, ran_s: float) -> float:
         """The pause after a run of `ran_s` seconds."""
