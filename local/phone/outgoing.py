@@ -81,6 +81,11 @@ class OutgoingCall:
         return self._recorder
 
     @property
+    def remote(self) -> Address:
+        """Where the other side takes audio."""
+        return self._audio.remote if self._audio else ("", 0)
+
+    @property
     def is_speaking(self) -> bool:
         """Whether something the caller says is still being sent."""
         return bool(self._waiting)

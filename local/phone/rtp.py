@@ -95,30 +95,27 @@ class RtpPort(asyncio.DatagramProtocol):
             self.dropped += 1
             return
         try:
-            packet = RtpPacket.parse(data)
-            self._take(self._audio, packet)
-        except ValueError:
+            taken = self._take(self._audio, RtpPacket.parse(data))
+        # The parser may trip over what a stranger sends in any way.
+        except Exception:
+            taken = False
+        if not taken:
             self.dropped += 1
             return
+        self.last_arrival = time.monotonic()
         # A phone behind NAT sends from elsewhere than it says; it is answered where it sends from.
         self._remote = (addr[0], addr[1])
 
-    def _take(self, audio: Audio, packet: RtpPacket) -> None:
+    def _take(self, audio: Audio, packet: RtpPacket) -> bool:
         if packet.payload_type == audio.dtmf:
-            self.last_arrival = time.monotonic()
             self._dtmf.handle_packet(packet)
-        elif (
-            packet.payload_type == audio.payload_type
-            and 0 < len(packet.payload) <= MAX_PAYLOAD
-            and self._is_newer(packet)
-        ):
-            self.last_arrival = time.monotonic()
-            self._on_frame(packet.payload, packet.timestamp)
-        else:
-            self.dropped += 1
-
-    def _is_speech(self, packet: RtpPacket) -> bool:
-        return 0 < len(packet.payload) <= MAX_PAYLOAD and self._is_newer(packet)
+            return True
+        if packet.payload_type != audio.payload_type or not 0 < len(packet.payload) <= MAX_PAYLOAD:
+            return False
+        if not self._is_newer(packet):
+            return False
+        self._on_frame(packet.payload, packet.timestamp)
+        return True
 
     def _is_newer(self, packet: RtpPacket) -> bool:
         number = packet.sequence_number
