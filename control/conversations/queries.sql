@@ -1,0 +1,72 @@
+-- make_conversations: the ids in order, so that two writers of the same ones never wait for each other in a ring
+INSERT INTO conversations (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
+
+-- lock_conversations: held until the transaction ends; whoever has them numbers the events
+SELECT id, last_seq FROM conversations WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE;
+
+-- known_ids: which of these facts are recorded
+SELECT id FROM events WHERE id = ANY($1::uuid[]);
+
+-- add_events: facts in their places
+INSERT INTO events (conversation_id, seq, id, call_id, at, source, kind, body)
+SELECT * FROM unnest(
+    $1::text[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8::jsonb[]
+);
+
+-- advance_conversations: the last number given in each
+UPDATE conversations SET last_seq = given.seq, updated_at = now()
+FROM unnest($1::text[], $2::bigint[]) AS given (id, seq)
+WHERE conversations.id = given.id;
+
+-- project_call: what facts say of a call, whatever order they come in; an applied persona outranks a resolved one
+INSERT INTO calls (
+    id, conversation_id, started_at, channel, room, dialed, caller,
+    persona, persona_source, persona_version, answered_at, ended_at, reason, duration_s, turns
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+ON CONFLICT (id) DO UPDATE SET
+    started_at = LEAST(calls.started_at, excluded.started_at),
+    channel = COALESCE(calls.channel, excluded.channel),
+    room = COALESCE(calls.room, excluded.room),
+    dialed = COALESCE(calls.dialed, excluded.dialed),
+    caller = COALESCE(calls.caller, excluded.caller),
+    persona = CASE WHEN $16 THEN excluded.persona ELSE COALESCE(calls.persona, excluded.persona) END,
+    persona_source =
+        CASE WHEN $16 THEN excluded.persona_source ELSE COALESCE(calls.persona_source, excluded.persona_source) END,
+    persona_version =
+        CASE WHEN $16 THEN excluded.persona_version ELSE COALESCE(calls.persona_version, excluded.persona_version) END,
+    answered_at = LEAST(calls.answered_at, excluded.answered_at),
+    ended_at = COALESCE(calls.ended_at, excluded.ended_at),
+    reason = COALESCE(calls.reason, excluded.reason),
+    duration_s = COALESCE(calls.duration_s, excluded.duration_s),
+    turns = COALESCE(calls.turns, excluded.turns);
+
+-- read_events: a conversation from a place on
+SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
+WHERE conversation_id = $1 AND seq > $2 ORDER BY seq;
+
+-- latest_items: newest first; the reader turns them round
+SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
+WHERE conversation_id = $1 AND kind = 'item' ORDER BY seq DESC LIMIT $2;
+
+-- events_of_call: everything of one call in order
+SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
+WHERE call_id = $1 ORDER BY conversation_id, seq;
+
+-- list_calls: newest first, after a cursor; a filter that is null asks nothing
+SELECT * FROM calls
+WHERE ($1::boolean IS NULL OR (ended_at IS NULL) = $1)
+    AND ($2::text IS NULL OR persona = $2)
+    AND ($3::text IS NULL OR regexp_replace(regexp_replace(dialed, '[^0-9]', '', 'g'), '^00', '') = $3)
+    AND ($4::text IS NULL OR conversation_id = $4)
+    AND ($5::timestamptz IS NULL OR started_at >= $5)
+    AND ($6::timestamptz IS NULL OR started_at < $6)
+    AND ($7::timestamptz IS NULL OR (started_at, id) < ($7, $8::uuid))
+ORDER BY started_at DESC, id DESC LIMIT $9;
+
+-- call: one call
+SELECT * FROM calls WHERE id = $1;
+
+-- unrecorded: which of these ids the log has not
+SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT FROM events WHERE events.id = asked.id);

@@ -1,0 +1,145 @@
+"""Connections to Postgres, and the one word for its absence."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+import asyncpg
+import structlog
+
+log = structlog.get_logger(__name__)
+
+Row = Mapping[str, Any]
+
+SIZE = 10
+ACQUIRE_S = 5.0
+COMMAND_S = 15.0
+# Text that Postgres will never take, however often it is offered: wrong data, broken constraints, too much.
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,  # type: ignore[attr-defined]
+)
+
+
+class DatabaseAway(Exception):
+    """Postgres cannot be reached or cannot work now; the same request may succeed later."""
+
+
+def dsn(url: str) -> str:
+    """The address as asyncpg takes it, from `postgresql://`, `postgres://` or `postgresql+asyncpg://`."""
+    return re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql://", url)
+
+
+class Connection(Protocol):
+    """What we use of asyncpg's connection. Arguments are `$1`, `$2` …; `timeout` is seconds."""
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str: ...
+
+    async def fetch(self, query: str, *args: object) -> Sequence[Row]: ...
+
+    async def fetchrow(self, query: str, *args: object) -> Row | None: ...
+
+    async def fetchval(self, query: str, *args: object) -> Any: ...
+
+    def transaction(self) -> AbstractAsyncContextManager[object]: ...
+
+    def is_closed(self) -> bool: ...
+
+
+class Database:
+    """A pool of connections. Every session raises `DatabaseAway` when Postgres cannot be worked with."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """A connection of the pool; each statement stands for itself."""
+        with _Named():
+            connection = await self._pool.acquire(timeout=ACQUIRE_S)
+        try:
+            with _Named():
+                yield cast(Connection, connection)
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside a transaction: all of it or nothing."""
+        async with self.session() as connection, connection.transaction():
+            yield connection
+
+    async def _release(self, connection: Any) -> None:
+        try:
+            await self._pool.release(connection, timeout=ACQUIRE_S)
+        except _AWAY as error:
+            log.debug("connection_lost", error=str(error))
+
+
+class _Named:
+    """Gives the many errors of an absent database their one name."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Client-side faults of a value are interface errors too, but no outage.
+        if isinstance(error, _AWAY) and not isinstance(error, REFUSED):
+            raise DatabaseAway(f"the database is away: {type(error).__name__}: {error}") from error
+
+
+@asynccontextmanager
+async def open_database(url: str, *, echo: bool = False, size: int = SIZE) -> AsyncIterator[Database]:
+    """The database at `url`, with at most `size` connections. Raises `DatabaseAway` when it is not there."""
+
+    async def prepare(connection: Any) -> None:
+        await connection.set_type_codec("jsonb", encoder=_as_json, decoder=json.loads, schema="pg_catalog")
+        if echo:
+            connection.add_query_logger(_echo)
+
+    with _Named():
+        pool = await asyncpg.create_pool(  # type: ignore[no-untyped-call]
+            dsn(url), min_size=0, max_size=size, init=prepare, command_timeout=COMMAND_S, timeout=ACQUIRE_S
+        )
+    try:
+        database = Database(pool)
+        async with database.session() as connection:
+            await connection.execute("SELECT 1")
+        yield database
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), 5)
+        except _AWAY:
+            pool.terminate()
+
+
+def _as_json(value: object) -> str:
+    return value if isinstance(value, Json) else json.dumps(value, ensure_ascii=False)
+
+
+class Json(str):
+    """Text that is JSON already."""
+
+
+def _echo(record: Any) -> None:
+    # The statement alone: its values are callers' words.
+    log.info("sql", statement=" ".join(str(record.query).split()), ms=round(record.elapsed * 1000, 1))
+
+
+def storable(text: str) -> str:
+    """Without NUL characters, which Postgres has no place for."""
+    return text.replace("\0", "")

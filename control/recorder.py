@@ -1,0 +1,190 @@
+"""The recorder: takes facts from the stream in Redis, appends them to the log, and only then removes them.
+
+One recorder works at a time, whichever process holds an advisory lock on the very connection that it appends
+with: one that lost its connection has lost the lock and cannot append, and the next one begins with what was
+delivered but not recorded. So order is the stream's, and nothing is lost or doubled by a death at any place.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from control.conversations.log import append_in
+from control.db.pool import REFUSED, Connection, Database, DatabaseAway
+from switchboard import stream
+from switchboard.fact import Fact
+
+log = structlog.get_logger(__name__)
+
+LOCK = 0x5B_0002
+CONSUMER = "control"
+BATCH = 200
+BLOCK_S = 1.0
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+STANDBY_S = 1.0
+IDLE_S = 0.02
+MEASURE_S = 5.0
+ALARM_LENGTH = int(stream.MAX_LENGTH * 0.8)
+# What cannot be recorded waits here for a person to look at it; the oldest go beyond the cap.
+REFUSED_STREAM = "facts:refused"
+REFUSED_LENGTH = 10_000
+
+RECORDED = Counter("switchboard_facts_recorded", "Facts appended to the log")
+SET_ASIDE = Counter("switchboard_facts_set_aside", "Entries that are no facts, or that the database refuses", ["why"])
+LENGTH = Gauge("switchboard_facts_stream_length", "Entries in the stream of facts")
+ALARM = Gauge("switchboard_facts_stream_alarm", "1 while the stream is over 80 % of its cap")
+APPEND_S = Histogram("switchboard_facts_append_seconds", "Time to append one batch to the log")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the stream; `fact` is None for anything else that was put there."""
+
+    id: str
+    fields: dict[str, str]
+    fact: Fact | None
+
+
+class Recorder:
+    """Runs until it is cancelled; whatever is away, it tries again with growing pauses."""
+
+    def __init__(self, redis: Redis, database: Database) -> None:
+        self._redis = redis
+        self._database = database
+        self._pause_s = FIRST_PAUSE_S
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._record_always(), name="recorder")
+            tasks.create_task(self._measure_always(), name="recorder-length")
+
+    async def _record_always(self) -> None:
+        while True:
+            try:
+                await self._record_while_holding()
+                await asyncio.sleep(STANDBY_S)
+                continue
+            except (DatabaseAway, RedisError, OSError, TimeoutError) as error:
+                log.warning("recorder_waits", pause_s=self._pause_s, error=str(error))
+            except Exception:
+                # The border of the recorder: a fault in it must not end the recording of all later facts.
+                log.exception("recorder_failed", pause_s=self._pause_s)
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _record_while_holding(self) -> None:
+        """Returns at once when another process records."""
+        async with self._database.session() as connection:
+            # The pool gives session locks back when it takes the connection.
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                return
+            await self._make_group()
+            while True:
+                await self._wait_for_entries()
+                await self._record_batch(connection, await self._take(connection))
+                self._pause_s = FIRST_PAUSE_S
+
+    async def _wait_for_entries(self) -> None:
+        # Outside the group, so that waiting takes nothing: what is recorded is gone, and the rest is work.
+        await self._redis.xread({stream.STREAM: "0-0"}, count=1, block=int(BLOCK_S * 1000))
+
+    async def _make_group(self) -> None:
+        try:
+            await self._redis.xgroup_create(stream.STREAM, stream.GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def _take(self, connection: Connection) -> list[Entry]:
+        """The next entries: first those that a recorder took and did not remove, as they are older."""
+        if connection.is_closed():
+            raise DatabaseAway("the recorder's connection is closed, and its lock with it")
+        try:
+            # No idle time is asked for: the lock says that no other recorder is at work on these.
+            _next, found, *_gone = await self._redis.xautoclaim(
+                stream.STREAM, stream.GROUP, CONSUMER, min_idle_time=0, start_id="0-0", count=BATCH
+            )
+            if not found:
+                answer = await self._redis.xreadgroup(stream.GROUP, CONSUMER, {stream.STREAM: ">"}, count=BATCH)
+                found = answer[0][1] if answer else []
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            log.warning("stream_flushed", error=str(error))
+            await self._make_group()
+            return []
+        return _entries(found)
+
+    async def _record_batch(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        if not entries:
+            # Either nothing came within the wait, or what is there is nobody's: never a tight loop.
+            await asyncio.sleep(IDLE_S)
+            return
+        for entry in entries:
+            if entry.fact is None:
+                await self._set_aside(entry, "garbage")
+        good = [entry for entry in entries if entry.fact is not None]
+        with APPEND_S.time():
+            try:
+                await _append(connection, good)
+            except REFUSED:
+                await self._append_singly(connection, good)
+        await self._remove(entries)
+
+    async def _append_singly(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """In order, each for itself, so that what the database refuses takes nothing with it."""
+        for entry in entries:
+            try:
+                await _append(connection, [entry])
+            except REFUSED as error:
+                await self._set_aside(entry, type(error).__name__)
+
+    async def _set_aside(self, entry: Entry, why: str) -> None:
+        SET_ASIDE.labels(why).inc()
+        log.error("fact_set_aside", entry=entry.id, why=why, kind=entry.fact.kind if entry.fact else None)
+        text = entry.fields.get(stream.FIELD, str(entry.fields))[:64_000]
+        aside: dict[Any, Any] = {"entry": entry.id, "why": why, "text": text}
+        await self._redis.xadd(REFUSED_STREAM, aside, maxlen=REFUSED_LENGTH, approximate=True)
+
+    async def _remove(self, entries: Sequence[Entry]) -> None:
+        ids = [entry.id for entry in entries]
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.xack(stream.STREAM, stream.GROUP, *ids)
+            pipe.xdel(stream.STREAM, *ids)
+            await pipe.execute()
+
+    async def _measure_always(self) -> None:
+        while True:
+            try:
+                measured(await self._redis.xlen(stream.STREAM))
+            except (RedisError, OSError, TimeoutError) as error:
+                log.debug("stream_unmeasured", error=str(error))
+            await asyncio.sleep(MEASURE_S)
+
+
+async def _append(connection: Connection, entries: Sequence[Entry]) -> None:
+    facts = [entry.fact for entry in entries if entry.fact is not None]
+    if not facts:
+        return
+    async with connection.transaction():
+        RECORDED.inc(len(await append_in(connection, facts)))
+
+
+def measured(length: int) -> None:
+    """Shows the stream's length, and says so when nobody seems to record."""
+    LENGTH.set(length)
+    ALARM.set(length > ALARM_LENGTH)
+    if length > ALARM_LENGTH:
+        log.error("stream_nearly_full", length=length, cap=stream.MAX_LENGTH)
+
+
+def _entries(found: Sequence[tuple[str, dict[str, str] | None]]) -> list[Entry]:
+    # An entry that was deleted while it was delivered has no fields.
+    return [Entry(id, fields, stream.read(fields)) for id, fields in found if fields]
