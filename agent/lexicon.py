@@ -55,14 +55,23 @@ _PHRASES = tuple(
         (r"check(?:ing|s|ed)?[ -]?out", "checkout"),
         (r"check[ -]?ups?", "checkup"),
         (r"(?:opening|office|business|working|operating|your) hours|hours of operation", "openinghours TIME"),
-        (r"(?:are|do|will) you (?:guys |people |folks )?(?:still )?(?:open|close|closed)(?! to| by| \w+ing)", "openinghours TIME"),
-        (r"(?:you're|you are|we're|we are) (?:open|closed)|are you in\b(?= on| at| tomorrow| today| \w+days?)", "openinghours TIME"),
+        (
+            r"(?:are|do|will) you (?:guys |people |folks )?(?:still )?(?:open|close|closed)(?! to| by| \w+ing)",
+            "openinghours TIME",
+        ),
+        (
+            r"(?:you're|you are|we're|we are) (?:open|closed)|are you in\b(?= on| at| tomorrow| today| \w+days?)",
+            "openinghours TIME",
+        ),
         (r"(?:wi|why)[ -]?fi|wireless(?: internet| network)?", "wifi"),
         (r"x[ -]?rays?", "xray"),
         (r"root can(?:al|als|el)", "rootcanal"),
         (r"wisdom (?:tooth|teeth)", "wisdomtooth"),
         (r"room service", "roomservice"),
-        (r"(?:no|without(?: any| an)?|don't have(?: any| an)?|lost my|not have) (?:dental )?(?:insurance|coverage)", "uninsured"),
+        (
+            r"(?:no|without(?: any| an)?|don't have(?: any| an)?|lost my|not have) (?:dental )?(?:insurance|coverage)",
+            "uninsured",
+        ),
         (r"(?:not|isn't|i'm not) (?:insured|covered)|out[ -]of[ -]pocket|uninsured", "uninsured"),
         (r"front desk", "reception"),
         (r"air[ -]?con(?:ditioning|ditioned|ditioner)?|a[ /.]?c\.?", "aircon"),
@@ -111,9 +120,33 @@ through via per between during within upon oh ah like pm am dollar bucks eh huh 
 )
 
 # Words that say little about the subject: found in a fact they help a bit, missing there they do no harm.
-_LIGHT = frozenset(
-    ["get", "take", "bring", "go", "come", "use", "need", "want", "make", "give", "put", "find", "tell", "know", "think", "see", "look", "ask", "help", "call", "try", "do", "brew", "happen", "plan", "stay", "arrive", "travel", "drive", "fly", "book", "visit", "leave", "land", "hear", "read", "say", "understand", "believe", "guess", "assume", "mean", "hope", "wish", "love", "enjoy", "offer", "provide", "serve", "accept", "allow", "permit", "let", "possible", "available", "able", "right", "correct", "prepare", "true", "sure", "exactly", "special", "certain", "particular", "kind", "type", "sort", "extra", "separate", "additional", "different", "hotel", "place", "office", "practice", "clinic", "building", "town", "city", "area", "site", "property", "website", "page", "brochure", "online", "person", "people", "guest", "spot", "deal", "visitor", "customer", "client", "patient", "someone", "anyone", "anybody", "somebody", "everyone", "friend", "husband", "wife", "mother", "father", "mom", "dad", "mum", "parent", "son", "daughter", "brother", "sister", "grandmother", "grandfather", "grandma", "grandpa", "partner", "girlfriend", "boyfriend", "nephew", "niece", "uncle", "aunt", "cousin", "family", "colleague", "boss", "guy", "lady", "man", "woman", "today", "tonight", "tomorrow", "yesterday", "week", "weekend", "weekday", "month", "year", "day", "night", "morning", "afternoon", "evening", "noon", "midnight", "hour", "minute", "time", "date", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december", "summer", "winter", "spring", "autumn", "next", "last", "first", "soon", "long", "short", "quick", "near", "nearby", "close", "far", "around", "until", "till", "before", "after", "ahead", "advance", "start", "begin", "end", "finish", "open", "set", "run", "back", "away", "along", "together", "thing", "stuff", "something", "anything", "everything", "nothing", "way", "lot", "bit", "few", "couple", "little", "big", "small", "large", "good", "great", "nice", "better", "bad", "nightly", "daily", "really", "actually", "maybe", "perhaps", "probably", "basically", "simply", "quite", "pretty", "almost", "enough", "ready", "interested", "interest", "question", "answer", "information", "info", "detail", "policy", "option", "problem", "issue", "matter", "trip", "vacation", "holiday", "weekly", "instead", "flight", "airplane", "plane", "journey", "reservation", "booking", "appointment", "room", "front", "total", "amount", "sum", "number", "name", "show", "turn", "hold", "keep", "move", "send", "grab", "catch", "reach", "head", "pick", "drop", "fit", "suit", "fine", "happy", "glad", "worry", "mind", "care", "crazy", "terrible", "awful", "supposed", "must", "require", "requirement", "necessary", "old", "new", "young", "usual", "usually", "normally", "regular", "regularly", "typical", "often", "sometimes", "once", "twice", "currently", "lately", "recently", "especially", "case", "point", "fact", "part", "else", "myself", "yourself", "himself", "herself", "itself", "ourselves", "themselves", "work", "job", "lie", "require", "cover", "include", "yearold", "dentist", "tooth", "business", "precisely", "whole", "entire", "entirely", "completely", "absolutely", "definitely", "desk", "straight", "spot", "somewhere", "pass", "handle", "manage", "rather", "note", "suggest", "expect", "count", "basic", "separately", "mine", "ours", "moment", "sense", "chance", "luck", "hop", "stop", "step", "fresh", "quickly", "easy", "easily", "hard", "simple", "clear", "sound", "wonder", "phone", "ring", "contact", "line", "verify", "honey", "dear", "folks", "asap", "hop"]
-)
+_LIGHT_WORDS = """
+get take bring go come use need want make give put find tell know think see look ask help call try do brew
+happen plan stay arrive travel drive fly book visit leave land hear read say understand believe guess assume
+mean hope wish love enjoy offer provide serve accept allow permit let possible available able right correct
+prepare true sure exactly special certain particular kind type sort extra separate additional different hotel
+place office practice clinic building town city area site property website page brochure online person people
+guest spot deal visitor customer client patient someone anyone anybody somebody everyone friend husband wife
+mother father mom dad mum parent son daughter brother sister grandmother grandfather grandma grandpa partner
+girlfriend boyfriend nephew niece uncle aunt cousin family colleague boss guy lady man woman today tonight
+tomorrow yesterday week weekend weekday month year day night morning afternoon evening noon midnight hour minute
+time date monday tuesday wednesday thursday friday saturday sunday january february march april may june july
+august september october november december summer winter spring autumn next last first soon long short quick
+near nearby close far around until till before after ahead advance start begin end finish open set run back away
+along together thing stuff something anything everything nothing way lot bit few couple little big small large
+good great nice better bad nightly daily really actually maybe perhaps probably basically simply quite pretty
+almost enough ready interested interest question answer information info detail policy option problem issue
+matter trip vacation holiday weekly instead flight airplane plane journey reservation booking appointment room
+front total amount sum number name show turn hold keep move send grab catch reach head pick drop fit suit fine
+happy glad worry mind care crazy terrible awful supposed must require requirement necessary old new young usual
+usually normally regular regularly typical often sometimes once twice currently lately recently especially case
+point fact part else myself yourself himself herself itself ourselves themselves work job lie cover include
+yearold dentist tooth business precisely whole entire entirely completely absolutely definitely desk straight
+somewhere pass handle manage rather note suggest expect count basic separately mine ours moment sense chance
+luck hop stop step fresh quickly easy easily hard simple clear sound wonder phone ring contact line verify honey
+dear folks asap
+"""
+_LIGHT = frozenset(_LIGHT_WORDS.split())
 
 # Each line: words that mean the same to someone who answers a phone. The first names the idea.
 _SAME = """
@@ -225,8 +258,28 @@ _ALSO = {
 }  # fmt: skip
 
 # Ideas that any fact may share with any question: they tell facts on one subject apart, and make none the subject.
-COMMON = frozenset("price pay free charge".split())
-KINDS = frozenset(["PRICE", "TIME", "DURATION", "DISTANCE", "COUNT", "OFTEN", "AGE", "SIZE", "WHERE", "WHO", "WHY", "OPINION", "MINE", "REQUEST", "MENU", "LASTING", "OWN"])
+COMMON = frozenset(("price", "pay", "free", "charge"))
+KINDS = frozenset(
+    (
+        "PRICE",
+        "TIME",
+        "DURATION",
+        "DISTANCE",
+        "COUNT",
+        "OFTEN",
+        "AGE",
+        "SIZE",
+        "WHERE",
+        "WHO",
+        "WHY",
+        "OPINION",
+        "MINE",
+        "REQUEST",
+        "MENU",
+        "LASTING",
+        "OWN",
+    )
+)
 _OPENERS = re.compile(
     r"\b(?:PRICE|TIME|DURATION|DISTANCE|COUNT|OFTEN|AGE|SIZE|WHERE|WHO|WHY|OPINION|MINE|MENU|openinghours)\b|"
     r"\b(?:(?:do|does|did|is|are|was|were|am|can|could|will|would|shall|should|may|might|must|have|has) "
