@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from livekit import api, rtc
-from livekit.agents import AgentSession, AutoSubscribe, JobContext, SpeechHandle, TurnHandlingOptions, room_io
-from livekit.agents.voice import CloseEvent, ErrorEvent, SessionUsageUpdatedEvent
+from livekit.agents import AgentSession, AutoSubscribe, JobContext, TurnHandlingOptions, room_io
+from livekit.agents.voice import CloseEvent, ErrorEvent, SessionUsageUpdatedEvent, SpeechHandle
 from livekit.agents.voice.events import CloseReason
 from redis.asyncio import Redis
 from redis.exceptions import RedisError

@@ -9,7 +9,9 @@ from typing import Any
 import structlog
 
 SECRET_KEYS = re.compile(r"secret|token|password|authorization|api_?key|cookie", re.IGNORECASE)
-SECRET_TEXT = re.compile(r"(?i)(bearer\s+|://[^/\s:@]*:)[^\s@\"']+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\bsk-[\w-]{8,}")
+SECRET_TEXT = re.compile(
+    r"(?i)(?:(?<=bearer\s)\S+|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\bsk-[\w-]{8,})"
+)
 MAX_TEXT = 2_000
 
 
@@ -57,7 +59,7 @@ def _clean(key: str, value: Any) -> Any:
     if SECRET_KEYS.search(key):
         return "***"
     if isinstance(value, str):
-        return SECRET_TEXT.sub(lambda found: (found.group(1) or "") + "***", value)[:MAX_TEXT]
+        return SECRET_TEXT.sub("***", value)[:MAX_TEXT]
     if isinstance(value, Mapping):
         return {str(inner): _clean(str(inner), item) for inner, item in value.items()}
     if isinstance(value, list | tuple):
@@ -75,4 +77,4 @@ def _named(process: str) -> structlog.typing.Processor:
 
 def secrets_in(text: str) -> Iterator[str]:
     """What in `text` has the shape of a secret; for tests that scan logs."""
-    yield from (found.group(0) for found in SECRET_TEXT.finditer(text) if not found.group(0).endswith("***"))
+    yield from (found.group(0) for found in SECRET_TEXT.finditer(text) if found.group(0) != "***")
