@@ -28,6 +28,27 @@ PROMISES: dict[str, str] = {
     "phone.sip.refusals": "404 for no number, 486 when full and after the ringing limit, 200 for OPTIONS",
     "phone.sip.hostile": "hostile packets are dropped and counted; calls go on",
     "phone.sip.baresip": "a softphone that is not ours hears and is heard",
+    # tests/contract/test_webhook.py
+    "webhook.forged": "Only what LiveKit signed has an effect: forged events of eight classes get 401.",
+    "webhook.malformed": "A signed body that is no event gets 400, one beyond 1 MiB 413, an event of the future 200.",
+    "webhook.recorded": "Every event of recorded calls gets 200, makes no ghost room, and no password of it is logged.",
+    "webhook.dispatch": "A caller gets one agent with the persona of the dialed number, however it is spelled, and facts tell so.",
+    "webhook.browser": "A browser is a caller only when its token denies changing its own attributes.",
+    "webhook.outbound_leg": "A leg that we dialed gets no agent.",
+    "webhook.once": "Equal webhooks at two receivers dispatch one agent.",
+    "webhook.once_without_redis": "Equal webhooks dispatch one agent with Redis stopped.",
+    "webhook.redis_hangs": "A Redis that hangs delays a call by little.",
+    "webhook.persona_fallback": "A Persona API that is down, slow or answers nonsense gives the default persona within its time.",
+    "webhook.persona_stale": "An older persona serves while the Persona API is slow or down, and is refreshed behind.",
+    "webhook.single_flight": "Calls at once to one number make one look-up.",
+    "webhook.hostile_number": "A hostile number gets the default persona and a fact, and never becomes a URL.",
+    "webhook.watcher": "A caller whose webhook was lost gets an agent.",
+    "webhook.watcher_again": "A caller whom no agent reaches gets another; a call that ends unanswered is closed on record.",
+    "webhook.agent_there": "A caller with an agent in the room gets no other.",
+    "webhook.drain": "A webhook service that is told to end serves what it took and refuses what comes with 503.",
+    "webhook.health": "/health names degraded parts and is 503 only when no call can be answered.",
+    "webhook.metrics": "/metrics counts events, look-ups and dispatches.",
+    "webhook.bad_settings": "A busy port or a missing setting ends the webhook service with one sentence and status 2.",
 }
 
 
