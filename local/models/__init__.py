@@ -1,0 +1,1 @@
+"""Speech to text, text to speech and chat on this machine, behind OpenAI's HTTP API, with no key."""
