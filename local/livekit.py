@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -155,3 +156,18 @@ def part(home: Path, config: Mapping[str, Any], env: Mapping[str, str]) -> Part:
         deadline_s=30,
         advice="set LIVEKIT_URL to a server that you run, or LIVEKIT_SERVER to another program",
     )
+
+
+def main() -> int:
+    """`python -m local.livekit`: makes sure that the server's program is there, and prints where."""
+    cache().mkdir(parents=True, exist_ok=True)
+    try:
+        print(binary() or asyncio.run(build(cache() / "build.log")))
+    except PartFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
