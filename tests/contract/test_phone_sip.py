@@ -56,14 +56,16 @@ def beep(hertz: int, seconds: float) -> "np.ndarray[tuple[int], np.dtype[np.int1
     return (8_000 * np.sin(2 * np.pi * hertz * at / 8_000)).astype(np.int16)
 
 
-async def run_sipp(line: Line, scenario: str, folder: Path, *, number: str = NUMBER, timeout: int = 20) -> str:
+async def run_sipp(
+    line: Line, scenario: str, folder: Path, *, number: str = NUMBER, timeout: int = 20, options: tuple[str, ...] = ()
+) -> str:
     """Plays one scenario; returns the messages sent and received. Fails when the scenario does."""
     messages = messages_of(folder)
     process = await asyncio.create_subprocess_exec(
         "sipp", f"127.0.0.1:{line.address[1]}", "-sf", SIPP / f"{scenario}.xml", "-s", number, "-m", "1",
         "-i", "127.0.0.1", "-p", str(free_port(socket.SOCK_DGRAM)), "-mi", "127.0.0.1",
         "-mp", str(free_port(socket.SOCK_DGRAM) // 2 * 2), "-nostdin", "-trace_msg", "-message_file", messages,
-        "-timeout", f"{timeout}s", "-timeout_error", cwd=folder,
+        "-timeout", f"{timeout}s", "-timeout_error", *options, cwd=folder,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -222,7 +224,7 @@ async def test_a_retransmitted_invite_is_one_call(server: LiveKitServer, tmp_pat
         return log.exists() and sent(log.read_text(), "INVITE") >= 3
 
     async with a_line(server) as line, guests(server, when=invited_three_times) as party:
-        messages = await run_sipp(line, "retransmitted_invite", tmp_path)
+        messages = await run_sipp(line, "retransmitted_invite", tmp_path, options=("-nr",))
         assert sent(messages, "INVITE") == 4
         assert len(set(re.findall(r"^To:.*;tag=(\w+)\r?$", messages, re.MULTILINE))) == 1
         assert len(party.all) == 1
@@ -369,7 +371,7 @@ def baresip_config(folder: Path) -> str:
         f"module_app account.so\nmodule_app menu.so\naudio_source aufile,{folder / 'say.wav'}\n"
         "audio_player aubridge,nowhere\naudio_alert aubridge,nowhere\n"
         f"ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n"
-        f"snd_path {folder}\nnet_interface lo\n"
+        f"snd_path {folder}\n"
     )
 
 
