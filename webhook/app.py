@@ -68,7 +68,7 @@ class Service:
                 rooms, store, personas, journal, metrics, agent=settings.agent_to_dispatch, home=settings.home
             )
             roster = Roster(store)
-            self._arrivals = Arrivals(dispatcher, journal, roster)
+            self._arrivals = Arrivals(dispatcher, journal, roster, metrics)
             token = settings.internal_token.get_secret_value()
             shipper = Shipper(settings.home, redis, outbound, settings.control_url, token)
             watcher = Watcher(

@@ -10,6 +10,7 @@ from switchboard.fact import CallArrived
 from webhook.call import Call
 from webhook.dispatch import Dispatcher
 from webhook.journal import Journal
+from webhook.metrics import Metrics
 from webhook.roster import Roster
 
 log = structlog.get_logger(__name__)
@@ -18,10 +19,11 @@ MAX_TASKS = 256
 
 
 class Arrivals:
-    def __init__(self, dispatcher: Dispatcher, journal: Journal, roster: Roster) -> None:
+    def __init__(self, dispatcher: Dispatcher, journal: Journal, roster: Roster, metrics: Metrics) -> None:
         self._dispatcher = dispatcher
         self._journal = journal
         self._roster = roster
+        self._under_way = metrics.arrivals
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._promised = 0
 
@@ -42,10 +44,12 @@ class Arrivals:
             return
         task = asyncio.create_task(self._serve(call, attempt, time.monotonic()), name=f"call {call.call_id}")
         self._tasks[call.call_id] = task
+        self._under_way.inc()
         task.add_done_callback(lambda done: self._settled(call.call_id, done))
 
     def _settled(self, call_id: UUID, done: asyncio.Task[None]) -> None:
         del self._tasks[call_id]
+        self._under_way.dec()
         if not done.cancelled() and (error := done.exception()) is not None:
             # The watcher finds the call again.
             log.error("arrival_failed", call_id=str(call_id), exc_info=error)

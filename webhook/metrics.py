@@ -50,6 +50,9 @@ class Metrics:
         self.live_calls = Gauge(
             "switchboard_live_calls", "Callers in rooms; 0 in processes that do not watch", registry=self.registry
         )
+        self.arrivals = Gauge(
+            "switchboard_arrivals_under_way", "Callers being looked after at this moment", registry=self.registry
+        )
         self.replacements = Counter(
             "switchboard_replacements", "Agents sent after a first one", registry=self.registry
         )
