@@ -91,6 +91,8 @@ def build(
     told = _told(settings, keys, chosen, home=home, database=postgres.url(sockets))
     plain = {name: environ[name] for name in _PLAIN if name in environ} | {MARKER: str(home)}
     ours = {**environ, **told, **_THRIFT, MARKER: str(home)}
+    # Compiled once and kept: without it every start compiles some thousand modules anew.
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)
     signed_by, secret = told["LIVEKIT_API_KEY"], told["LIVEKIT_API_SECRET"]
     config = livekit.configuration(
         port=chosen.livekit,
