@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ _KIND = 0.8  # what a missing kind of answer counts against a missing word
 
 _COMMON = 0.5  # the weight of an idea that any fact may share with any question
 _CORE = 0.25  # an idea in this share of a fact's phrasings is what the fact is about
+_LIGHT_CORE = 0.4
 _WHOLE = 0.7  # a phrasing that agrees this far needs no core
 _SUBJECT = 0.5  # shared weight from which on the fact is about what the question is about
 
@@ -68,7 +68,7 @@ class Features:
     edge: float
 
 
-_WEIGHTS = Features(subject=2.0, mass=1.5, cover=2.0, phrase=2.0, likeness=3.5, missing=-4.0, kind=-3.0, edge=-3.0)
+_WEIGHTS = Features(subject=2.0, mass=1.5, cover=2.0, phrase=2.0, likeness=3.5, missing=-4.0, kind=-3.0, edge=-4.0)
 _BIAS = -6.0
 
 
@@ -83,14 +83,16 @@ class FactIndex:
     """A persona's facts, ready to be ranked; made once a call (some 20 ms for 40 facts), read by any number."""
 
     def __init__(self, facts: Sequence[PersonaFact]) -> None:
-        self._facts = [_read(fact) for fact in facts]
+        texts = [(fact.say, *fact.asked) for fact in facts]
+        cleaned = lexicon.clean_all([text for group in texts for text in group])
+        rest = iter(cleaned)
+        self._facts = [_read(group[0], [next(rest) for _ in group]) for group in texts]
         counts = Counter(idea for fact in self._facts for idea in fact.known)
         self._rarity = {idea: math.log(1 + len(facts) / count) for idea, count in counts.items()}
         self._rarest = math.log(1 + len(facts)) if facts else 1.0
-        texts = [[fact.say, *fact.asked] for fact in facts]
         self._owner = np.array([at for at, group in enumerate(texts) for _ in group], dtype=np.int64)
-        self._vectors = _embed([lexicon.clean(text) for group in texts for text in group]) if facts else None
-        self._spellings = sorted(idea for idea in self._rarity if len(idea) > 4 and idea not in KINDS)
+        self._vectors = _embed(cleaned) if facts else None
+        self._spellings = sorted(idea for idea in self._rarity if len(idea) > 5 and idea not in KINDS)
 
     def rank(self, words: str, *, limit: int = 4) -> list[RankedFact]:
         """The `limit` facts that fit best what the caller said, best first; facts that share nothing are left out."""
@@ -118,10 +120,10 @@ class FactIndex:
 
     def _corrected(self, word: Word) -> Word:
         """A word that no fact knows, heard one letter wrong, as the word that the facts know."""
-        if word.light or len(word.stem) < 5 or any(idea in self._rarity for idea in word.ideas):
+        if word.light or len(word.stem) < 6 or any(idea in self._rarity for idea in word.ideas):
             return word
         for near in self._spellings:
-            if abs(len(near) - len(word.stem)) < 2 and _one_letter_apart(near, word.stem):
+            if _one_letter_apart(near, word.stem):
                 return Word(near, frozenset((near,)), False, word.context)
         return word
 
@@ -142,7 +144,8 @@ class FactIndex:
                 if best not in shared:
                     mass += weight * math.sqrt(fact.known[best])
                 shared.update(found)
-                core = max(core, 0.0 if word.light else fact.known[best] * (best not in COMMON and best not in KINDS))
+                if best not in COMMON and best not in KINDS:
+                    core = max(core, fact.known[best] * (_LIGHT_CORE if word.light else 1.0))
             elif word.stem in KINDS:
                 kind += 1.0
             elif not word.light:
@@ -173,16 +176,18 @@ def _score(found: Features) -> float:
     return 1.0 / (1.0 + math.exp(-total))
 
 
-def _read(fact: PersonaFact) -> _Fact:
-    texts = (fact.say, *fact.asked)
+def _read(say: str, cleaned: Sequence[str]) -> _Fact:
     phrasings = tuple(
-        {idea: _LIGHT if word.light else 1.0 for word in lexicon.words(text) for idea in word.ideas} for text in texts
+        {idea: _LIGHT if word.light else 1.0 for word in lexicon.ideas(text) for idea in word.ideas}
+        for text in cleaned
     )
     counts = Counter(idea for phrasing in phrasings for idea in phrasing)
-    return _Fact(fact.say, phrasings, {idea: count / len(texts) for idea, count in counts.items()})
+    return _Fact(say, phrasings, {idea: count / len(cleaned) for idea, count in counts.items()})
 
 
 def _one_letter_apart(one: str, other: str) -> bool:
-    blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
-    same = sum(block.size for block in blocks)
-    return same >= max(len(one), len(other)) - 1
+    """Whether one letter changed, added or dropped makes one of the other, the first letter kept."""
+    if one[0] != other[0] or abs(len(one) - len(other)) > 1:
+        return False
+    start = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return any(one[start + a :] == other[start + b :] for a, b in ((1, 1), (1, 0), (0, 1)))

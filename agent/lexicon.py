@@ -1,14 +1,14 @@
 """How callers' words are read for ranking: what to drop, what is said in two words, what means the same."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 # Several words that are one idea, and the ways of asking. Applied in order, before words are split; names in
 # capitals are kinds of answer (a price, a time …).
 _PHRASES = tuple(
-    (re.compile(rf"\b(?:{pattern})\b"), f" {name} ")
+    (re.compile(rf"\b(?:{pattern})\b", re.MULTILINE), f" {name} ")
     for pattern, name in (
         (r"uh+|um+|erm?|hm+|mhm|you know|i mean|kind of|sort of|please|thank you|thanks|sorry", ""),
         (r"hi there|hey there|hello|hi|hey|good (?:morning|afternoon|evening|day)(?! \w+ing)", ""),
@@ -81,6 +81,12 @@ _PHRASES = tuple(
         (r"(?:by|for) (?:him|her|them|my|your|our)sel(?:f|ves)|on (?:his|her|their|my) own|unaccompanied", "alone"),
         (r"without (?:me|us|an? adult|(?:a )?parents?)|unsupervised", "alone"),
         (r"(?:my|our) own", "OWN"),
+        (
+            r"(?:tooth|teeth|molar)(?: was| is| has been)? (?:taken |pulled |removed )?out(?! of)|"
+            r"take out (?:my |a |the )?(?:tooth|teeth)",
+            "tooth pull",
+        ),
+        (r"close (?:by|to)|nearby|walking distance", "near"),
         (r"no[ -]shows?|(?:don't|didn't|not) show(?: up)?", "noshow"),
         (r"work(?:ing)?[ -]out", "workout"),
         (r"(?:twenty[ -]four|24)[ -](?:hours?|seven|7)|24/7|(?:a?round) the clock|day and night", "allday"),
@@ -132,7 +138,7 @@ girlfriend boyfriend nephew niece uncle aunt cousin family colleague boss guy la
 tomorrow yesterday week weekend weekday month year day night morning afternoon evening noon midnight hour minute
 time date monday tuesday wednesday thursday friday saturday sunday january february march april may june july
 august september october november december summer winter spring autumn next last first soon long short quick
-near nearby close far around until till before after ahead advance start begin end finish open set run back away
+near nearby far around until till before after ahead advance start begin end finish set run back away
 along together thing stuff something anything everything nothing way lot bit few couple little big small large
 good great nice better bad nightly daily really actually maybe perhaps probably basically simply quite pretty
 almost enough ready interested interest question answer information info detail policy option problem issue
@@ -142,7 +148,7 @@ happy glad worry mind care crazy terrible awful supposed must require requiremen
 usually normally regular regularly typical often sometimes once twice currently lately recently especially case
 point fact part else myself yourself himself herself itself ourselves themselves work job lie cover include
 yearold dentist tooth business precisely whole entire entirely completely absolutely definitely desk straight
-somewhere pass handle manage rather note suggest expect count basic separately mine ours moment sense chance
+somewhere pass handle manage rather note suggest expect basic separately mine ours moment sense chance
 luck hop stop step fresh quickly easy easily hard simple clear sound wonder phone ring contact line verify honey
 dear folks asap
 """
@@ -258,7 +264,7 @@ _ALSO = {
 }  # fmt: skip
 
 # Ideas that any fact may share with any question: they tell facts on one subject apart, and make none the subject.
-COMMON = frozenset(("price", "pay", "free", "charge"))
+COMMON = frozenset(("price", "pay", "free", "charg"))
 KINDS = frozenset(
     (
         "PRICE",
@@ -291,7 +297,8 @@ _SENTENCES = re.compile(r"[.?!;]+(?:\s|$)")
 _SECOND_QUESTION = re.compile(
     r",?\s+(?:and|also|or|plus)\s+(?=(?:also |then )?(?:do|does|is|are|can|could|will|would|what|when|where|how|who)\b)"
 )
-_SPACES = re.compile(r"\s+")
+_SPACES = re.compile(r" {2,}")
+_QUOTE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 
 
@@ -308,25 +315,22 @@ class Word:
 @cache
 def stem(word: str) -> str:
     """The word without its English endings, crudely; the same for words that differ in ending alone."""
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    root = _IRREGULAR.get(word) or _bare(word)
+    return root[:-1] if len(root) > 3 and root.endswith("e") and not root.endswith("ee") else root
+
+
+def _bare(word: str) -> str:
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if len(word) > 4 and word.endswith(("sses", "ches", "shes", "xes", "zes")):
         return word[:-2]
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        return stem(word[:-1])
+        return _IRREGULAR.get(word[:-1]) or _bare(word[:-1])
     for ending in ("ing", "ed"):
         root = word.removesuffix(ending)
         if root != word and len(root) > 2 and re.search("[aeiouy]", root):
-            return _mended(root)
+            return root[:-1] if len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz" else root
     return word
-
-
-def _mended(root: str) -> str:
-    if len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz":
-        return root[:-1]
-    return root + "e" if root.endswith(("v", "c", "dg", "iz", "at", "rg", "us", "ar", "ir", "uir")) else root
 
 
 @cache
@@ -338,6 +342,11 @@ def _synonyms() -> dict[str, str]:
             table.setdefault(word, first)
             table.setdefault(stem(word), first)
     return table
+
+
+@cache
+def _also() -> dict[str, tuple[str, ...]]:
+    return {key: ideas for given, ideas in _ALSO.items() for key in (given, stem(given))}
 
 
 @cache
@@ -355,22 +364,29 @@ def word(text: str, context: bool = False) -> Word | None:
         return None
     root = stem(plain)
     name = _synonyms().get(plain) or _synonyms().get(root) or root
-    ideas = {name, *_ALSO.get(name, ()), *_ALSO.get(plain, ()), *_ALSO.get(root, ())}
+    ideas = {name, *(idea for key in (name, plain, root) for idea in _also().get(key, ()))}
     light = plain in _light() or root in _light()
     return Word(name, frozenset(ideas), light, context)
 
 
 def clean(text: str) -> str:
     """What was said in lower case, without fillers, two-word ideas joined."""
-    said = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return clean_all([text])[0]
+
+
+def clean_all(texts: Sequence[str]) -> list[str]:
+    """Each text cleaned; all at once is ten times quicker than one by one."""
+    said = "\n".join(" ".join(text.split()) for text in texts).lower().replace(_QUOTE, "'")
     for pattern, name in _PHRASES:
-        said = _SPACES.sub(" ", pattern.sub(name, said))
-    return said.strip()
+        said, found = pattern.subn(name, said)
+        if found:
+            said = _SPACES.sub(" ", said)
+    return [line.strip() for line in said.split("\n")]
 
 
-def words(text: str, *, context: bool = False) -> Iterator[Word]:
-    """The ideas in `text`, in order."""
-    return _ideas(clean(text), context=context)
+def ideas(cleaned: str) -> list[Word]:
+    """The ideas in a cleaned text, in order."""
+    return list(_ideas(cleaned))
 
 
 def _ideas(cleaned: str, *, context: bool = False) -> Iterator[Word]:

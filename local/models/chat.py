@@ -25,17 +25,20 @@ _PERSONA = re.compile(r"^You are ([^.\n]{1,100})\.")
 _HOURS = re.compile(r"Opening hours today: ([^.\n]{1,100})\. It is (open|closed) now")
 _EMERGENCY = re.compile(r"in an emergency, say exactly this: ([^\n]{1,500})")
 _DANGER = re.compile(
-    r"\b(?:can't|cannot|can not|not|stopped|hard to) breath(?:e|ing)\b|\bheart attack\b|\bunconscious\b|\boverdos\w+|\bsuicid\w+|"
-    r"\bkill (?:my|him|her)self\b|\b(?:there(?:'s| is) a|is on) fire\b|\bambulance\b|\bnine one one\b|\b911\b|\bhaving a stroke\b",
+    r"\b(?:(?:can't|cannot|can not|not|stopped|hard to) breath(?:e|ing)|heart attack|unconscious|overdos\w+|"
+    r"suicid\w+|kill (?:my|him|her)self|(?:there(?:'s| is) a|is on) fire|"
+    r"ambulance|nine one one|911|having a stroke)\b",
     re.I,
 )
 _OPEN_TODAY = re.compile(
-    r"(?:hi |hello |hey )?(?:are you|you are|you're|is (?:it|the (?:office|place|practice|clinic|hotel|shop)))(?: guys)?"
+    r"(?:hi |hello |hey )?"
+    r"(?:(?:are you|you are|you're|is (?:it|the (?:office|place|practice|clinic|hotel|shop)))(?: guys)?"
     r"(?: still)? (?:open|closed)(?: now| right now| today| at the moment)?|"
-    r"(?:until when|till when|how late|how long|when|what time) (?:are|do) you (?:open|close)(?: (?:until|till))? today|"
-    r"what are your (?:opening )?hours today",
+    r"(?:until when|till when|how late|how long|when|what time) (?:are|do) you (?:open|close)(?: until| till)? today|"
+    r"what are your (?:opening )?hours today)",
     re.I,
 )
+_SPAN = re.compile(r"(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)")
 
 _UNKNOWN = ("I'm sorry, I don't know that.", "I'm afraid I don't know that.", "Sorry, I don't know about that.")
 _OFFERS = ("Shall I take a message?", "Would you like me to take a message?", "Shall I take a message for you?")
@@ -225,9 +228,9 @@ def _next(draft: Draft) -> Reply:
     needed = draft.missing()
     if needed is not Stage.CONFIRM:
         return Reply(_ASK[needed])
-    text = draft.text.rstrip(" .")
-    number = heard.spelled(draft.number)
-    return Reply(f"Let me read that back. {draft.name}, number {number}. The message: {text}. Is that right?")
+    text = draft.text.rstrip(" .?!")
+    number = "without a number" if draft.number == heard.NO_NUMBER else f"at {heard.spelled(draft.number)}"
+    return Reply(f"Let me read that back. {draft.name}, {number}. The message: {text}. Is that right?")
 
 
 def _arguments(draft: Draft) -> dict[str, str]:
@@ -261,7 +264,7 @@ def _open_today(talk: _Talk) -> str:
     found = _HOURS.search(talk.prompt)
     if not found or not _OPEN_TODAY.fullmatch(heard.plain(talk.words)):
         return ""
-    spans = [_spoken_span(*span) for span in re.findall(r"(\d\d):(\d\d)\s*[-–]\s*(\d\d):(\d\d)", found.group(1))]
+    spans = [_spoken_span(*span) for span in _SPAN.findall(found.group(1))]
     if not spans:
         return f"We are closed today. {_ELSE}"
     return f"We are {found.group(2)} now. Today's hours are {' and '.join(spans)}."
@@ -338,7 +341,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def as_message(reply: Reply, make_id: Sequence[str] | None = None) -> dict[str, Any]:
-    """The reply as an assistant message of chat completions; ids of tool calls are `call_0`, `call_1` … by default."""
+    """The reply as an assistant message; the ids of its tool calls are `call_0`, `call_1` … by default."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
     if reply.tool_calls:
         ids = make_id or [f"call_{at}" for at in range(len(reply.tool_calls))]

@@ -36,13 +36,15 @@ _MARKS = (
 TAKING = frozenset((Stage.NAME, Stage.NUMBER, Stage.TEXT, Stage.CONFIRM, Stage.CHANGE))
 _LEAD = re.compile(
     r"^(?:(?:yes|yeah|sure|okay|ok|well|um|uh|please|just|can you|could you)[, ]+)*"
-    r"(?:(?:tell|let) (?:them|him|her|the \w+|someone|somebody)(?: know)?(?: that)?|say(?: that)?|the message is(?: that)?|"
-    r"my message is(?: that)?)\s*[,:]?\s+",
+    r"(?:(?:tell|let) (?:them|him|her|the \w+|someone|somebody)(?: know)?|say|(?:the|my) message is)"
+    r"(?: that)?\s*[,:]?\s+",
     re.I,
 )
 _SAID_TEXT = re.compile(
-    r"\b(?:the|my) message (?:is|should be|should say)\s*[,:]?\s*(?:that )?(.+)$|\b(?:tell|let) them (.+)$", re.I
+    r"\b(?:(?:the|my) message (?:is|should be|should say)|(?:tell|let) them(?: know)?)\s*[,:]?\s*(?:that )?(.+)$",
+    re.I,
 )
+_NUMBER_FOLLOWS = re.compile(r"\b(?:and )?(?:(?:my|the) (?:phone )?number|you can (?:reach|call))\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ def answered(draft: Draft, asked: Stage, words: str) -> Draft:
     if asked is Stage.NUMBER:
         said = heard.said_name(words)
         return replace(draft, number=heard.number(words) or draft.number, name=said or draft.name)
+    if asked is Stage.TEXT and heard.is_only_number(words):
+        return corrected(draft, words)
     if asked is Stage.TEXT:
         return replace(draft, text=_LEAD.sub("", " ".join(words.split()))[:LONGEST])
     return draft
@@ -129,7 +133,7 @@ def corrected(draft: Draft, words: str) -> Draft:
     """The draft with what the caller names anew: "no, my number is …", "my name is …", "tell them …"."""
     said = _SAID_TEXT.search(words)
     if said:
-        return replace(draft, text=(said.group(1) or said.group(2))[:LONGEST])
+        return replace(draft, text=said.group(1)[:LONGEST])
     name, number = heard.said_name(words), _digits(words) or ""
     return replace(draft, name=name or draft.name, number=number or draft.number)
 
@@ -147,6 +151,4 @@ def _digits(words: str) -> str:
 
 
 def _without_number(words: str) -> str:
-    return re.split(
-        r"\b(?:and )?(?:my|the) (?:phone )?number\b|\b(?:and )?you can (?:reach|call)\b", words, flags=re.I
-    )[0]
+    return _NUMBER_FOLLOWS.split(words)[0]

@@ -2,6 +2,7 @@
 
 import re
 
+_QUOTE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _FILLER = re.compile(
     r"\b(?:uh+|um+|erm?|hm+|well|so|okay|ok|oh|ah|please|actually|just|alright|all right|then|and|like)\b|[^\w' ]",
     re.I,
@@ -22,8 +23,9 @@ _NO = re.compile(
 )
 _BYE = re.compile(
     rf"(?:(?:no|nope|yes|yeah|{_THANKS}{_MUCH}|that's (?:all|it|everything)|that is (?:all|it|everything)|"
-    r"that (?:was|will be|would be) (?:all|it)|i'm (?:done|good|fine)|nothing else|nothing|have a (?:good|nice|great) "
-    r"(?:day|one|evening|night|weekend)|you too|take care|bye|bye bye|goodbye|good bye|good night|see you(?: later)?|"
+    r"that (?:was|will be|would be) (?:all|it)|i'm (?:done|good|fine)|nothing else|nothing|never ?mind|forget it|"
+    r"have a (?:good|nice|great) (?:day|one|evening|night|weekend)|you too|take care|"
+    r"bye|bye bye|goodbye|good bye|good night|see you(?: later)?|"
     r"talk to you later|i have to go|i need to go|hang up|that's all i (?:need|needed|wanted)(?: to know)?|"
     r"for (?:now|today))\s*)+",
     re.I,
@@ -51,8 +53,9 @@ _WHO = re.compile(
 )
 _AGAIN = re.compile(
     r"(?:(?:sorry|i'm sorry|excuse me|could you|can you|would you|what|i)\s*)*"
-    r"(?:pardon(?: me)?|come again|what was that|what did you say|(?:repeat|say) (?:that|it|this)?(?: again| one more time"
-    r"| once more)?|repeat|(?:didn't|did not|couldn't) (?:catch|hear|get|understand) (?:that|you|it|what you said)|"
+    r"(?:pardon(?: me)?|come again|what was that|what did you say|(?:repeat|say) (?:that|it|this)?"
+    r"(?: again| one more time| once more)?|repeat|"
+    r"(?:didn't|did not|couldn't) (?:catch|hear|get|understand) (?:that|you|it|what you said)|"
     r"again|one more time|what|sorry)",
     re.I,
 )
@@ -74,21 +77,23 @@ _MESSAGE = re.compile(
 )
 _HUMAN = re.compile(
     r"\b(?:speak|talk|connect me|put me through|transfer me|get me)(?: to| with)? (?:an? |the |some|any|your )?"
-    r"(?:real |human |live |actual )?(?:human|person|one|body|agent|manager|someone|somebody|anyone|staff|operator|owner)\b",
+    r"(?:real |human |live |actual )?"
+    r"(?:human|person|one|body|agent|manager|someone|somebody|anyone|staff|operator|owner)\b",
     re.I,
 )
 _NAME = re.compile(
-    r"\b(?:my (?:full |first |last )?name is|my name's|the name is|the name's|name is|this is|i am called|i'm called|it's|"
-    r"it is|i'm|i am|call me|speaking is|here is)\s+((?:(?!about|and my|my|at|on|the|a|an|calling|from|not)[A-Za-z'’.-]+\s*){1,4})",
+    r"\b(?:this is|i am called|i'm called|it's|it is|i'm|i am|call me|here is)\s+"
+    r"((?:(?!(?:about|and|my|at|on|the|a|an|calling|from|not)\b)[A-Za-z'.-]+\s*){1,4})",
     re.I,
 )
 _SAID_NAME = re.compile(
-    r"\b(?:my (?:full |first |last )?name is|my name's|the name is|the name's|name is)\s+(?:not [A-Za-z'’-]+,? (?:but|it's) )?"
-    r"((?:(?!and\b|my\b|about\b|at\b|on\b)[A-Za-z'’-]+\s*){1,4})",
+    r"\b(?:(?:my|the) (?:full |first |last )?name(?:'s| is)|name is)\s+(?:not [A-Za-z'-]+,? (?:but|it's) )?"
+    r"((?:(?!and\b|my\b|about\b|at\b|on\b)[A-Za-z'-]+\s*){1,4})",
     re.I,
 )
 _LINE = re.compile(
-    r"\b(?:this (?:number|line|one)|(?:the )?(?:same )?number (?:that )?i(?:'m| am)? call(?:ed|ing)? from|same number)\b",
+    r"\b(?:this (?:number|line|one)|(?:the )?(?:same )?number (?:that )?i(?:'m| am)? call(?:ed|ing)? from|"
+    r"same number)\b",
     re.I,
 )
 _NONE = re.compile(
@@ -114,7 +119,7 @@ SHORTEST_NUMBER = 5
 
 def plain(text: str) -> str:
     """The turn without punctuation and fillers."""
-    return " ".join(_FILLER.sub(" ", text.replace("’", "'")).split())
+    return " ".join(_FILLER.sub(" ", text.replace(_QUOTE, "'")).split())
 
 
 def is_yes(text: str) -> bool:
@@ -171,6 +176,7 @@ def wants_human(text: str) -> bool:
 
 def name(text: str) -> str | None:
     """The name in an answer to "what is your name?"; None when it holds none."""
+    text = text.replace(_QUOTE, "'")
     found = _SAID_NAME.search(text) or _NAME.search(text)
     said = plain(found.group(1) if found else text)
     said = re.sub(r"^(?:(?:yes|yeah|sure|hi|hello|hey|of course|no)\s+)+", "", said, flags=re.I)
@@ -181,7 +187,7 @@ def name(text: str) -> str | None:
 
 def said_name(text: str) -> str | None:
     """A name that is called one: "my name is …"; None otherwise."""
-    found = _SAID_NAME.search(text)
+    found = _SAID_NAME.search(text.replace(_QUOTE, "'"))
     return name(found.group(0)) if found else None
 
 
@@ -217,6 +223,13 @@ def _longest_run(text: str) -> str:
     runs.append(current + (tens + "0" if tens else ""))
     longest = max(len(run) for run in runs)
     return next(run for run in reversed(runs) if len(run) >= min(longest, 7) or len(run) == longest)
+
+
+def is_only_number(text: str) -> bool:
+    """A turn that is a phone number and hardly a word more."""
+    words = re.findall(r"[a-z']+|\d+", text.lower())
+    rest = [one for one in words if not (one.isdigit() or one in _DIGITS or one in _TENS or one in _TIMES)]
+    return len(rest) <= 4 and len(_longest_run(text)) > SHORTEST_NUMBER and len(words) - len(rest) > len(rest)
 
 
 def spelled(number: str) -> str:
