@@ -343,6 +343,8 @@ class Call:
                 sample_rate=SAMPLE_RATE, frame_size_ms=FRAME_MS, auto_gain_control=False, pre_connect_audio=False
             ),
             audio_output=False,
+            # The library's alignment of words with sound blocks the loop for 0.2 s a reply; the mouth knows as well.
+            text_output=room_io.TextOutputOptions(sync_transcription=False),
             text_input=room_io.TextInputOptions(text_input_cb=self._typed),
             close_on_disconnect=False,
             delete_room_on_close=False,

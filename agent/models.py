@@ -1,15 +1,19 @@
 """The models of a call: which endpoints serve each part, in the order in which they are tried."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import structlog
+from httpx2 import Limits
 from livekit import rtc
 from livekit.agents import NOT_GIVEN, APIConnectOptions, APIError, llm
 from livekit.plugins import openai
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
 from switchboard.persona import Persona
@@ -25,6 +29,7 @@ OPENAI = "openai"
 STT_TIMEOUT_S = 3.0
 TTS_TIMEOUT_S = 3.0
 LLM_TIMEOUT_S = 4.0
+HTTP_TIMEOUT_S = 5.0
 
 _OPENAI_MODELS = {"stt": "gpt-4o-mini-transcribe", "llm": "gpt-4.1-mini", "tts": "gpt-4o-mini-tts"}
 _LOCAL_MODELS = {"stt": "moonshine-tiny-en", "llm": "extractive", "tts": "local"}
@@ -79,8 +84,7 @@ class Recogniser:
 
     def __init__(self, services: Sequence[Endpoint], language: str) -> None:
         self.models = [
-            openai.STT(model=one.model, base_url=_url(one), api_key=one.api_key, language=language.split("-")[0])
-            for one in services
+            openai.STT(model=one.model, client=_client(one), language=language.split("-")[0]) for one in services
         ]
 
     async def words(self, audio: rtc.AudioFrame) -> str:
@@ -103,8 +107,7 @@ class Synthesiser:
         self.models = [
             openai.TTS(
                 model=one.model,
-                base_url=_url(one),
-                api_key=one.api_key,
+                client=_client(one),
                 voice=persona.voice or default_voice or "alloy",
                 speed=persona.speed,
                 response_format="pcm",
@@ -147,8 +150,7 @@ def thinker(services: Sequence[Endpoint], persona: Persona) -> llm.LLM[Any]:
     models: list[llm.LLM[Any]] = [
         openai.LLM(
             model=persona.model or one.model if one.name != LOCAL else one.model,
-            base_url=_url(one),
-            api_key=one.api_key,
+            client=_client(one),
             temperature=NOT_GIVEN if persona.temperature is None else persona.temperature,
         )
         for one in services
@@ -158,5 +160,15 @@ def thinker(services: Sequence[Endpoint], persona: Persona) -> llm.LLM[Any]:
     return llm.FallbackAdapter(models, attempt_timeout=LLM_TIMEOUT_S, max_retry_per_llm=0)
 
 
-def _url(one: Endpoint) -> str:
-    return one.base_url or "https://api.openai.com/v1"
+@cache
+def trusted_certificates() -> ssl.SSLContext:
+    """Loaded once where processes are forked from: it takes 0.1 s, in which a caller would wait."""
+    return ssl.create_default_context()
+
+
+def _client(one: Endpoint) -> AsyncOpenAI:
+    """A client of its own for each service. It ends with the call's process."""
+    http = DefaultAsyncHttpxClient(
+        verify=trusted_certificates(), timeout=HTTP_TIMEOUT_S, limits=Limits(keepalive_expiry=120), trust_env=False
+    )
+    return AsyncOpenAI(base_url=one.base_url, api_key=one.api_key, max_retries=0, http_client=http)

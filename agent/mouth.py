@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
@@ -23,6 +25,18 @@ FRAME_BYTES = int(SAMPLE_RATE * FRAME_S) * 2
 QUEUE_MS = 240
 # Synthesised speech waiting to be heard; a model that says more than this is made to wait.
 MAX_WAITING_S = 120.0
+
+
+# Where a frame carries the text that it speaks a part of.
+CLAUSE = "clause"
+
+
+@dataclass(slots=True)
+class Spoken:
+    """A piece of text and the seconds of sound that came for it."""
+
+    text: str
+    seconds: float = 0.0
 
 
 class Hold(StrEnum):
@@ -48,6 +62,7 @@ class Mouth(io.AudioOutput):
         self._waiting: deque[bytes] = deque()
         self._handed: deque[bytes] = deque(maxlen=QUEUE_MS // int(FRAME_S * 1000) + 2)
         self._rest = b""
+        self._script: list[Spoken] = []
         self._changed = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -104,6 +119,7 @@ class Mouth(io.AudioOutput):
         await super().capture_frame(frame)
         self._open_segment = True
         self._flushed = False
+        self._note(frame)
         data = self._rest + bytes(frame.data)
         whole = len(data) - len(data) % FRAME_BYTES
         for at in range(0, whole, FRAME_BYTES):
@@ -113,6 +129,12 @@ class Mouth(io.AudioOutput):
         if len(self._waiting) * FRAME_S > MAX_WAITING_S:
             self._has_room.clear()
         await self._has_room.wait()
+
+    def _note(self, frame: rtc.AudioFrame) -> None:
+        text = frame.userdata.get(CLAUSE, "")
+        if not self._script or self._script[-1].text != text:
+            self._script.append(Spoken(text))
+        self._script[-1].seconds += frame.duration
 
     def flush(self) -> None:
         super().flush()
@@ -169,7 +191,22 @@ class Mouth(io.AudioOutput):
 
     def _finish(self, *, interrupted: bool) -> None:
         position = max(self._played_frames, 0) * FRAME_S
+        text = heard(self._script, position) if interrupted else None
         self._open_segment = self._flushed = self._cleared = False
         self._played_frames = 0
         self._handed.clear()
-        self.on_playback_finished(playback_position=position, interrupted=interrupted)
+        self._script.clear()
+        self.on_playback_finished(playback_position=position, interrupted=interrupted, synchronized_transcript=text)
+
+
+def heard(script: Sequence[Spoken], seconds: float) -> str:
+    """The words that were spoken in the first `seconds` of a script; within a piece, in proportion."""
+    words: list[str] = []
+    for piece in script:
+        if seconds <= 0:
+            break
+        pieces = piece.text.split()
+        share = min(seconds / piece.seconds, 1.0) if piece.seconds else 1.0
+        words += pieces[: round(len(pieces) * share)]
+        seconds -= piece.seconds
+    return " ".join(words)

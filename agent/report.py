@@ -66,10 +66,14 @@ class Report:
             fact.Item(
                 item=_message(message.role, text),
                 interrupted=message.interrupted,
-                offset_s=round(message.created_at - self.began.timestamp(), 3),
+                offset_s=self._offset(message),
                 latency=latency,
             )
         )
+
+    def _offset(self, message: llm.ChatMessage) -> float:
+        spoke = message.metrics.get("started_speaking_at") or message.created_at
+        return round(max(float(spoke) - self.began.timestamp(), 0.0), 3)
 
     def tools(self, event: FunctionToolsExecutedEvent) -> None:
         """Tool calls and their results."""

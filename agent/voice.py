@@ -11,6 +11,7 @@ from agent import speech
 from agent.facts import FactIndex
 from agent.hearing import Hearing
 from agent.models import ModelsFailed, Synthesiser
+from agent.mouth import CLAUSE
 from agent.prompt import cleaned
 from switchboard import passages
 from switchboard.fact import MessageTaken, ModelFailed
@@ -100,6 +101,7 @@ class Voice(Agent):
     async def _spoken(self, clause: str) -> AsyncGenerator[rtc.AudioFrame, None]:
         sound = self._synthesiser.speak(speech.pronounced(clause, self._persona.pronunciations))
         async for frame in speech.without_leading_silence(sound):
+            frame.userdata[CLAUSE] = clause
             yield frame
 
     async def synthesised(self, text: str) -> list[rtc.AudioFrame]:

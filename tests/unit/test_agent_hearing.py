@@ -1,0 +1,173 @@
+"""Hearing is stepped through windows of 32 ms; the speech model is a function that the test answers."""
+
+import asyncio
+
+import pytest
+from livekit import rtc
+from livekit.agents import stt
+
+from agent.endpoint import COMPLETE_S, UNFINISHED_S
+from agent.hearing import EARLY_WINDOWS, LAG_S, ONSET_WINDOWS, WINDOW_BYTES, WINDOW_S, Hearing
+from agent.mouth import Hold
+from switchboard.fact import Body
+
+WINDOW = b"\1\0" * (WINDOW_BYTES // 2)
+Kind = stt.SpeechEventType
+
+
+class Mouth:
+    """What hearing needs of the real one: whether it speaks, and its holds."""
+
+    def __init__(self) -> None:
+        self.speaking = False
+        self.holds: set[Hold] = set()
+
+    def hold(self, why: Hold) -> None:
+        self.holds.add(why)
+
+    def release(self, why: Hold) -> None:
+        self.holds.discard(why)
+
+
+class Ear:
+    """A hearing whose model answers with `words`, and the audio it was asked about."""
+
+    def __init__(self) -> None:
+        self.words: str | Exception = ""
+        self.asked: list[float] = []
+        self.told: list[Body] = []
+        self.mouth = Mouth()
+        self.hearing = Hearing(self.recognise, self.mouth, self.told.append)  # type: ignore[arg-type]
+
+    async def recognise(self, audio: rtc.AudioFrame) -> str:
+        self.asked.append(audio.duration)
+        if isinstance(self.words, Exception):
+            raise self.words
+        return self.words
+
+    def voice(self, windows: int) -> None:
+        for _ in range(windows):
+            self.hearing.window(0.9, WINDOW)
+
+    async def silence(self, seconds: float) -> None:
+        for _ in range(round(seconds / WINDOW_S)):
+            self.hearing.window(0.05, WINDOW)
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+    def events(self) -> list[tuple[Kind, str]]:
+        queue = self.hearing._events
+        found = [queue.get_nowait() for _ in range(queue.qsize())]
+        return [(one.type, one.alternatives[0].text if one.alternatives else "") for one in found]
+
+
+@pytest.fixture
+async def ear() -> Ear:
+    return Ear()
+
+
+async def test_a_question_is_asked_for_early_and_over_after_the_pause(ear: Ear) -> None:
+    ear.words = "What time is breakfast?"
+    ear.voice(40)
+    await ear.silence(EARLY_WINDOWS * WINDOW_S)
+    assert ear.events() == [(Kind.START_OF_SPEECH, ""), (Kind.PREFLIGHT_TRANSCRIPT, "What time is breakfast?")]
+    await ear.silence(COMPLETE_S)
+    assert ear.events() == [(Kind.FINAL_TRANSCRIPT, "What time is breakfast?"), (Kind.END_OF_SPEECH, "")]
+
+
+async def test_a_pause_of_700_ms_inside_an_unfinished_sentence_is_not_its_end(ear: Ear) -> None:
+    ear.words = "I would like to"
+    ear.voice(30)
+    await ear.silence(0.7)
+    ear.words = "I would like to book a room"
+    ear.voice(30)
+    await ear.silence(COMPLETE_S + 0.1)
+    finals = [text for kind, text in ear.events() if kind is Kind.FINAL_TRANSCRIPT]
+    assert finals == ["I would like to book a room"]
+
+
+async def test_an_unfinished_sentence_is_over_in_the_end(ear: Ear) -> None:
+    ear.words = "I would like to"
+    ear.voice(30)
+    await ear.silence(UNFINISHED_S - LAG_S + WINDOW_S)
+    assert (Kind.FINAL_TRANSCRIPT, "I would like to") in ear.events()
+
+
+async def test_the_words_after_a_pause_are_asked_for_with_all_that_came_before(ear: Ear) -> None:
+    ear.words = "I need"
+    ear.voice(30)
+    await ear.silence(0.3)
+    ear.voice(30)
+    await ear.silence(0.3)
+    assert len(ear.asked) == 2
+    assert ear.asked[1] > ear.asked[0] + 30 * WINDOW_S
+
+
+async def test_a_click_is_no_speech(ear: Ear) -> None:
+    ear.voice(ONSET_WINDOWS - 1)
+    await ear.silence(1.0)
+    assert ear.events() == []
+    assert ear.asked == []
+
+
+async def test_a_voice_while_the_agent_speaks_holds_it_at_once(ear: Ear) -> None:
+    ear.mouth.speaking = True
+    ear.voice(ONSET_WINDOWS)
+    assert ear.mouth.holds == {Hold.CALLER_SPEAKS}
+
+
+@pytest.mark.parametrize("noise", ["mhm", "", "Uh-huh."])
+async def test_a_backchannel_lets_the_agent_go_on_and_is_no_turn(ear: Ear, noise: str) -> None:
+    ear.mouth.speaking = True
+    ear.words = noise
+    ear.voice(10)
+    await ear.silence(EARLY_WINDOWS * WINDOW_S)
+    assert ear.mouth.holds == set()
+    await ear.silence(2.0)
+    assert [kind for kind, _text in ear.events()] == [Kind.START_OF_SPEECH, Kind.END_OF_SPEECH]
+
+
+async def test_words_while_the_agent_speaks_interrupt_it(ear: Ear) -> None:
+    ear.mouth.speaking = True
+    ear.words = "Wait, how much is it?"
+    ear.voice(30)
+    await ear.silence(EARLY_WINDOWS * WINDOW_S)
+    assert (Kind.PREFLIGHT_TRANSCRIPT, "Wait, how much is it?") in ear.events()
+    assert ear.mouth.holds == {Hold.CALLER_SPEAKS}
+
+
+async def test_a_mhm_that_goes_on_to_be_a_question_interrupts(ear: Ear) -> None:
+    ear.mouth.speaking = True
+    ear.words = "mhm"
+    ear.voice(10)
+    await ear.silence(0.3)
+    ear.words = "mhm and the pool?"
+    ear.voice(20)
+    assert ear.mouth.holds == {Hold.CALLER_SPEAKS}
+    await ear.silence(COMPLETE_S + 0.1)
+    assert (Kind.FINAL_TRANSCRIPT, "mhm and the pool?") in ear.events()
+
+
+async def test_a_yes_to_a_question_is_an_answer(ear: Ear) -> None:
+    ear.words = "Yes"
+    ear.voice(10)
+    await ear.silence(COMPLETE_S + 0.1)
+    assert (Kind.FINAL_TRANSCRIPT, "Yes") in ear.events()
+
+
+async def test_a_speech_model_that_fails_is_reported_and_the_agent_goes_on(ear: Ear) -> None:
+    ear.mouth.speaking = True
+    ear.words = ConnectionError("gone")
+    ear.voice(20)
+    await ear.silence(1.0)
+    assert [getattr(body, "part", None) for body in ear.told if getattr(body, "kind", "") == "model_failed"] == [
+        "stt"
+    ]
+    assert ear.mouth.holds == set()
+
+
+async def test_a_line_that_is_never_silent_stays_bounded(ear: Ear) -> None:
+    ear.voice(60 * 32 * 3)
+    utterance = ear.hearing._utterance
+    assert utterance is not None
+    assert len(utterance.audio) <= 60 * 32_000 + WINDOW_BYTES
