@@ -12,179 +12,29 @@ DICTATION_S = 1.0
 UNFINISHED_S = 1.4
 
 _WORD = re.compile(r"[a-z0-9']+")
-_UNFINISHED = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "my",
-        "your",
-        "our",
-        "his",
-        "her",
-        "their",
-        "this",
-        "these",
-        "those",
-        "some",
-        "any",
-        "every",
-        "each",
-        "another",
-        "other",
-        "and",
-        "or",
-        "but",
-        "so",
-        "because",
-        "if",
-        "when",
-        "while",
-        "although",
-        "though",
-        "unless",
-        "until",
-        "since",
-        "whether",
-        "than",
-        "as",
-        "to",
-        "for",
-        "with",
-        "of",
-        "in",
-        "on",
-        "at",
-        "from",
-        "by",
-        "about",
-        "into",
-        "between",
-        "under",
-        "over",
-        "during",
-        "without",
-        "around",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "am",
-        "do",
-        "does",
-        "did",
-        "have",
-        "has",
-        "had",
-        "can",
-        "could",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "may",
-        "might",
-        "must",
-        "i'm",
-        "i'd",
-        "i'll",
-        "i've",
-        "you're",
-        "we're",
-        "we'd",
-        "they're",
-        "it's",
-        "that's",
-        "there's",
-        "what's",
-        "i",
-        "we",
-        "you",
-        "they",
-        "he",
-        "she",
-        "um",
-        "uh",
-        "uhm",
-        "er",
-        "erm",
-        "hmm",
-        "like",
-        "well",
-        "also",
-        "just",
-        "maybe",
-        "perhaps",
-        "really",
-        "very",
-        "please-for",
-        "want",
-        "wants",
-        "need",
-        "needs",
-        "know",
-        "tell",
-        "asking",
-        "wondering",
-        "wanted",
-        "trying",
-        "going",
-        "looking",
-        "calling",
-        "what",
-        "which",
-        "who",
-        "where",
-        "how",
-        "why",
-    ]
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_UNFINISHED = _set(
+    """a an the my your our his her their this these those some any every each another other
+    and or but so because if when while although though unless until since whether than as
+    to for with of in on at from by about into between under over during without around
+    is are was were be been being am do does did have has had can could will would shall should may might must
+    i'm i'd i'll i've you're we're we'd they're it's that's there's what's
+    i we they he she um uh uhm er erm hmm like well also just maybe perhaps really very
+    want wants need needs know tell asking wondering wanted trying going looking calling
+    what which who where how why"""
 )
 # A question may end in one of these ("what do you do", "where are you from"), but a statement hardly.
-_MAY_END_A_QUESTION = frozenset("what when where who which how why".split())
-_DIGITS = frozenset(
-    ["zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "double", "triple"]
-)
-_BACKCHANNEL = frozenset(
-    [
-        "mhm",
-        "mm",
-        "mmm",
-        "hm",
-        "hmm",
-        "uh-huh",
-        "uhhuh",
-        "huh",
-        "uh",
-        "um",
-        "ah",
-        "oh",
-        "eh",
-        "yeah",
-        "yep",
-        "yes",
-        "yup",
-        "ok",
-        "okay",
-        "right",
-        "sure",
-        "alright",
-        "great",
-        "good",
-        "nice",
-        "cool",
-        "i",
-        "see",
-        "got",
-        "it",
-        "wow",
-        "really",
-        "exactly",
-        "indeed",
-        "thanks",
-    ]
+_MAY_END_A_QUESTION = _set("do does is are was were for from with to about in on at like i we they")
+_QUESTION = _set("what when where who which how why")
+_DIGITS = _set("zero oh one two three four five six seven eight nine ten double triple")
+_BACKCHANNEL = _set(
+    """mhm mm mmm hm hmm uh-huh uhhuh huh uh um ah oh eh yeah yep yes yup ok okay right sure alright great
+    good nice cool i see got it wow really exactly indeed thanks"""
 )
 MAX_BACKCHANNEL_WORDS = 3
 
