@@ -117,7 +117,7 @@ async def chat(
 ) -> web.StreamResponse:
     """The reply, whole or streamed; the first words after `first_s`, each later piece `each_s` after that."""
     if not asked.stream:
-        await asyncio.sleep(first_s)
+        await asyncio.sleep(max(0.0, first_s))
         return web.json_response(wire.completion(reply, asked))
     response = web.StreamResponse(headers={"Cache-Control": "no-cache"})
     response.content_type = "text/event-stream"

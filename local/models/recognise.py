@@ -1,0 +1,123 @@
+"""Finds which known utterance, or which part of one, a piece of sound is: by the course of its energy in bands.
+
+It stands codecs, other sample rates, noise, trimmed ends and an unknown start; it knows no words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from local.models import sound
+from local.models.timing import FRAME_S, Word, active
+
+RATE = 8_000
+HOP, WINDOW = 80, 256
+# Hz; within what a telephone carries.
+BANDS = ((200, 500), (500, 900), (900, 1_500), (1_500, 2_300), (2_300, 3_300))
+FLOOR_DB = 35.0
+# How much more the shape over the bands counts than loudness: a cough has the course, but not the shape.
+SHAPE = 2.0
+MAX_FRAMES = 4_096
+LEAST_FRAMES = 10
+# A short piece resembles much by chance, so more is asked of it.
+ALIKE, ALIKE_SHORT, SHORT_FRAMES = 0.65, 0.3, 20.0
+# Early questions hold an utterance from its start, so between equals the start wins.
+START_BONUS, START_FRAMES = 0.04, 8
+
+Frames = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Words heard and how alike the sounds are, up to 1."""
+
+    text: str
+    likeness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A known utterance: its words and the course of its energy."""
+
+    words: tuple[Word, ...]
+    frames: Frames
+    spectrum: NDArray[np.complex64]
+
+    @classmethod
+    def of(cls, words: Sequence[Word], signal: sound.Signal, rate: int) -> "Utterance":
+        """At most 40 s of sound."""
+        frames = _energy(signal, rate)[:MAX_FRAMES]
+        return cls(tuple(words), frames, np.fft.rfft(frames, 2 * MAX_FRAMES, axis=0).astype(np.complex64))
+
+
+def find(signal: sound.Signal, rate: int, known: Sequence[Utterance]) -> Match:
+    """The words of the best fitting part of what is known; "" when nothing fits."""
+    samples = sound.to_samples(sound.resample(signal, rate, RATE))
+    loud = active(samples, RATE)
+    nothing = Match("", 0.0)
+    if len(loud) < LEAST_FRAMES:
+        return nothing
+    piece = _energy(sound.to_signal(samples), RATE)[loud[0] : loud[-1] + 1][:MAX_FRAMES]
+    needed = ALIKE + ALIKE_SHORT * float(np.exp(-len(piece) / SHORT_FRAMES))
+    spectrum = np.conj(np.fft.rfft(piece - piece.mean(axis=0), 2 * MAX_FRAMES, axis=0)).astype(np.complex64)
+    best, best_score = nothing, 0.0
+    for utterance in known:
+        start, score, likeness = _place(piece, spectrum, utterance)
+        if score > best_score and likeness >= needed:
+            best, best_score = Match(_words(utterance, start, start + len(piece)), likeness), score
+    return best
+
+
+def _place(piece: Frames, spectrum: NDArray[np.complex64], known: Utterance) -> tuple[int, float, float]:
+    """The frame of the utterance where the piece fits best, the score and the likeness there."""
+    size, length = len(piece), len(known.frames)
+    products = np.fft.irfft((known.spectrum * spectrum).sum(axis=1), 2 * MAX_FRAMES)
+    # Both ends of the piece may hold noise that the utterance has not: it may stick out a little.
+    spill = min(size // 4, 30)
+    starts = np.arange(-spill, max(length - size + spill, 0) + 1)
+    sums, squares = (_cumulated(known.frames**power) for power in (1, 2))
+    low, high = np.clip(starts, 0, length), np.clip(starts + size, 0, length)
+    spread = (squares[high] - squares[low] - (sums[high] - sums[low]) ** 2 / size).sum(axis=1)
+    own = float(((piece - piece.mean(axis=0)) ** 2).sum())
+    likeness = products[starts] / np.sqrt(np.maximum(spread, 1e-3) * max(own, 1e-3))
+    score = likeness + START_BONUS * (np.abs(starts - _first(known.frames)) <= START_FRAMES)
+    best = int(score.argmax())
+    return int(starts[best]), float(score[best]), float(likeness[best])
+
+
+def _words(utterance: Utterance, start: int, end: int) -> str:
+    """The words of which at least half lies within the frames."""
+    heard, before = [], _first(utterance.frames) * FRAME_S
+    for word in utterance.words:
+        middle = (min(before, word.end_s) + word.end_s) / 2
+        before = word.end_s
+        if start * FRAME_S <= middle <= end * FRAME_S:
+            heard.append(word.text)
+    return " ".join(heard)
+
+
+def _first(frames: Frames) -> int:
+    """The frame in which the speech begins."""
+    loud = np.flatnonzero(frames[:, 0] > 0)
+    return int(loud[0]) if len(loud) else 0
+
+
+def _energy(signal: sound.Signal, rate: int) -> Frames:
+    """For each 10 ms the loudness in decibels over the floor (0 is quiet), then how each band differs from it."""
+    signal = sound.resample(signal, rate, RATE)
+    padded = np.pad(signal, (WINDOW // 2 - HOP // 2, WINDOW))
+    count = len(signal) // HOP
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:count]
+    power = np.abs(np.fft.rfft(windows * np.hanning(WINDOW), axis=1)) ** 2
+    edges = [(round(low * WINDOW / RATE), round(high * WINDOW / RATE)) for low, high in BANDS]
+    decibels = 10 * np.log10(np.stack([power[:, low:high].sum(axis=1) for low, high in edges], axis=1) + 1e-9)
+    top = np.percentile(decibels, 98, axis=0) if count else np.zeros(len(BANDS))
+    bands = np.maximum(decibels - np.maximum(top - FLOOR_DB, -50.0), 0)
+    loudness = bands.mean(axis=1, keepdims=True)
+    return np.concatenate([loudness, SHAPE * (bands - loudness)], axis=1).astype(np.float32)
+
+
+def _cumulated(frames: Frames) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0, dtype=np.float64)])

@@ -1,0 +1,131 @@
+"""What the scripted models are told: times, reply, failures, known utterances; and how often they were asked."""
+
+import base64
+import binascii
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+from local.models import recognise, sound, timing, wire
+
+Kind = Literal["stt", "llm", "tts"]
+KINDS: tuple[Kind, ...] = ("stt", "llm", "tts")
+FAILURES = ("error", "hang", "half_open")
+MAX_UTTERANCES = 1_000
+MAX_REPLY = 10_000
+DEFAULT_REPLY = (
+    "Breakfast is served from seven until half past ten every morning, "
+    "and on weekends the kitchen stays open for an hour longer for late risers."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Milliseconds from a request to its answer; `leading_silence_ms` stands before every spoken sentence."""
+
+    stt_ms: float = 150.0
+    first_token_ms: float = 200.0
+    token_ms: float = 10.0
+    tts_ms: float = 100.0
+    leading_silence_ms: float = 230.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedCall:
+    """A tool call to answer with."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedReply:
+    """What the language model answers."""
+
+    text: str | None = DEFAULT_REPLY
+    tool_calls: Sequence[ScriptedCall] = ()
+
+
+@dataclass(slots=True)
+class Script:
+    """The state of the scripted models."""
+
+    times: Times = field(default_factory=Times)
+    reply: ScriptedReply = field(default_factory=ScriptedReply)
+    failures: dict[Kind, str] = field(default_factory=dict)
+    utterances: list[recognise.Utterance] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)
+    heard: list[str] = field(default_factory=list)
+
+    def read_times(self, told: Mapping[str, Any]) -> None:
+        """Sets the times that are named. Raises Refused."""
+        names = Times.__dataclass_fields__
+        for name, value in told.items():
+            if name not in names or not _number(value) or not 0 <= value <= 60_000:
+                raise wire.Refused(f"{name} is no time here: send {', '.join(names)}, each 0 to 60000", param=name)
+        self.times = replace(self.times, **told)
+
+    def read_failures(self, told: Mapping[str, Any]) -> None:
+        """Sets or (null) ends failures. Raises Refused."""
+        for name, value in told.items():
+            if name not in KINDS or value not in (*FAILURES, None):
+                known = f"{', '.join(KINDS)}, each {', '.join(FAILURES)} or null"
+                raise wire.Refused(f"{name} cannot fail so: send {known}", param=name)
+        for kind in KINDS:
+            if kind in told:
+                self.failures.pop(kind, None)
+                if told[kind]:
+                    self.failures[kind] = told[kind]
+
+    def read_reply(self, told: Mapping[str, Any]) -> None:
+        """Sets the text, the tool calls, or both; neither gives the default back. Raises Refused."""
+        text, calls = told.get("text"), told.get("tool_calls") or []
+        if text is not None and (not isinstance(text, str) or len(text) > MAX_REPLY):
+            raise wire.Refused(f"text is no string of at most {MAX_REPLY} characters: send one", param="text")
+        if not isinstance(calls, list) or not all(map(_is_call, calls)):
+            raise wire.Refused('tool_calls is no list of {"name", "arguments"}: send one', param="tool_calls")
+        made = tuple(ScriptedCall(call["name"], call.get("arguments") or {}) for call in calls)
+        self.reply = ScriptedReply(text, made) if text or made else ScriptedReply()
+
+    def read_utterances(self, told: Mapping[str, Any]) -> None:
+        """Adds utterances. Raises Refused."""
+        entries = told.get("utterances")
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise wire.Refused("utterances is no list of objects: send one", param="utterances")
+        if len(self.utterances) + len(entries) > MAX_UTTERANCES:
+            raise wire.Refused(f"there would be over {MAX_UTTERANCES} utterances: DELETE the old ones first")
+        self.utterances += [_utterance(entry) for entry in entries]
+
+
+def _utterance(entry: Mapping[str, Any]) -> recognise.Utterance:
+    text, encoded, times = entry.get("text"), entry.get("wav_base64"), entry.get("words")
+    if not isinstance(text, str) or not isinstance(encoded, str):
+        raise wire.Refused("an utterance has no text or no wav_base64: send both", param="utterances")
+    try:
+        signal, rate = sound.read_wav(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, sound.NotWav) as wrong:
+        raise wire.Refused(f"the sound of {text[:40]!r} cannot be read: {wrong}", param="utterances") from None
+    words = _words(text, times) if times else timing.spread(text, sound.to_samples(signal), rate)
+    return recognise.Utterance.of(words, signal, rate)
+
+
+def _words(text: str, times: object) -> tuple[timing.Word, ...]:
+    try:
+        words = tuple(timing.Word(str(word), float(end)) for word, end in cast("list[list[Any]]", times))
+    except (TypeError, ValueError):
+        raise wire.Refused(
+            f'words of {text[:40]!r} is no [["word", end_s], …]: send it so', param="utterances"
+        ) from None
+    return words
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_call(call: object) -> bool:
+    return (
+        isinstance(call, dict) and isinstance(call.get("name"), str) and isinstance(call.get("arguments") or {}, dict)
+    )
