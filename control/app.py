@@ -28,6 +28,9 @@ from switchboard.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
+ROUTERS = (health.routes, calls_routes, personas_routes, numbers_routes, keys.routes, internal_routes)
+# What FastAPI serves by itself: the description of the API holds nothing of the installation.
+PUBLIC_PATHS = ("/openapi.json", "/docs")
 DATABASE_WAIT_S = 10.0
 DATABASE_PAUSE_S = 0.3
 
@@ -119,12 +122,13 @@ def create_app(parts: Parts) -> FastAPI:
         version=health.own_version(),
         description="Calls, personas, numbers and keys of one Switchboard installation.",
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=False,
     )
     app.state.parts = parts
     app.add_middleware(BodyLimit)
     errors.install(app)
-    for routes in (health.routes, calls_routes, personas_routes, numbers_routes, keys.routes, internal_routes):
+    for routes in ROUTERS:
         app.include_router(routes)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

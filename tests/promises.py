@@ -82,6 +82,13 @@ PROMISES: dict[str, str] = {
     "stack.second_up": "a second `up` in the same home is refused in one sentence",
     "stack.leaves_nothing": "`down` leaves no process; the second start takes at most 15 s and finds its data",
     "stack.killed_supervisor": "a killed supervisor takes its parts along, and `up` starts again",
+    # tests/contract/test_shipper.py
+    "facts.left_in_files": "Facts that a dead process left in a file are shipped in order, and the file goes when they are recorded.",
+    "facts.young_or_locked": "A file in use and a fact on its way are left alone.",
+    "facts.shipper_survives": "With control or Redis away facts wait in their files.",
+    "facts.unreadable": "Lines that this version cannot read as facts are kept aside, not deleted.",
+    "facts.journal_turns": "The webhook service begins a new file of facts now and then and loses none.",
+    "facts.killed_writer": "A writer killed with -9 while Redis is away loses no fact.",
 }
 
 
