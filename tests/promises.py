@@ -20,7 +20,7 @@ PROMISES: dict[str, str] = {
     "phone.hold": "a held call is silent both ways, shows in the room, and resumes",
     "phone.busy": "nobody in the room: rings, then 486",
     "phone.unavailable": "LiveKit unreachable: 503, not silence",
-    "phone.many": "eight calls at once from one caller keep their echo",
+    "phone.many": "calls at once from one caller each have a room and an id of their own",
     "phone.sip.retransmitted_invite": "the same INVITE several times is one call with one To tag",
     "phone.sip.lost_answers": "answers are sent again until acknowledged",
     "phone.sip.cancel": "CANCEL while ringing: 487, and the room is left",

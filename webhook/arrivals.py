@@ -56,7 +56,7 @@ class Arrivals:
 
     async def _serve(self, call: Call, attempt: int, since: float) -> None:
         if attempt == 1:
-            self._journal.put(call, _arrived(call), shared=0)
+            self._journal.put(call, told_arrival(call), shared=0)
         await self._roster.add(call)
         outcome = await self._dispatcher.send(call, attempt, since=since)
         log.info("call_served", call_id=str(call.call_id), attempt=attempt, outcome=outcome)
@@ -73,7 +73,8 @@ class Arrivals:
             await asyncio.wait(left, timeout=1)
 
 
-def _arrived(call: Call) -> CallArrived:
+def told_arrival(call: Call) -> CallArrived:
+    """The fact that the caller came."""
     return CallArrived(
         room=call.room,
         room_sid=call.room_sid,
