@@ -1,6 +1,9 @@
 """`python -m local.phone`: the SIP line of one machine, until it is interrupted."""
 
 import asyncio
+import contextlib
+import logging
+import os
 import signal
 import sys
 
@@ -10,6 +13,8 @@ from local.phone.health import serve_health
 from local.phone.line import Line
 from switchboard import logs
 from switchboard.settings import Settings, SettingsError
+
+PRIORITY = -10
 
 
 async def serve(settings: Settings) -> None:
@@ -39,6 +44,12 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.configure("phone", level=settings.log_level, json=settings.log_json)
+    # They write a line for each broken packet; the line counts them.
+    for library in ("aiosipua", "aiortp"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    # Late audio is broken audio: where the system allows it, the line goes before everything else.
+    with contextlib.suppress(OSError):
+        os.nice(PRIORITY)
     try:
         asyncio.run(serve(settings))
     except OSError as error:

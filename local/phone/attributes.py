@@ -6,7 +6,6 @@ import string
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from aiosipua.headers import SipUri, parse_uri
 from aiosipua.message import SipRequest
 
 from switchboard.number import normalise
@@ -23,6 +22,7 @@ MAX_TOTAL = 60 * 1024
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffd]|[\ud800-\udfff]")
 _HEADER = re.compile(r"x-[a-z0-9_.-]{1,62}")
+_USER = re.compile(r"sips?:([^@;:?<>]*)[^@<>]*@|tel:([^;<>]*)", re.IGNORECASE)
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -42,11 +42,11 @@ def clean(text: str, limit: int = MAX_VALUE) -> str:
 
 def parties_of(invite: SipRequest) -> Parties | None:
     """Both numbers of an INVITE; None when what was dialed is no number."""
-    to, sender = invite.to_addr, invite.from_addr
-    dialed = _user(parse_uri(invite.uri)) or (_user(to.uri) if to else "")
+    sender = invite.from_addr
+    dialed = _user(invite.uri) or _user(invite.get_header("to") or "")
     if normalise(dialed) is None:
         return None
-    caller = clean(_user(sender.uri) if sender else "", MAX_NUMBER) or "anonymous"
+    caller = clean(_user(invite.get_header("from") or ""), MAX_NUMBER) or "anonymous"
     return Parties(dialed, caller, clean(sender.uri.host if sender else "", MAX_NUMBER))
 
 
@@ -95,6 +95,7 @@ def _within(attributes: dict[str, str]) -> dict[str, str]:
     return kept
 
 
-def _user(uri: SipUri) -> str:
-    # "user:password" and "number;phone-context=…": the number comes first.
-    return unquote(uri.user or "").split(":", 1)[0].split(";", 1)[0]
+def _user(address: str) -> str:
+    # Read here and not by the library, which takes "number;phone-context=…@host" for a host.
+    found = _USER.search(address)
+    return unquote(found.group(1) or found.group(2) or "") if found else ""
