@@ -4,7 +4,8 @@ import sys
 
 import typer
 
-from cli import stack
+from cli import call, stack
+from cli.fault import CommandFailed, Unsuccessful
 from local.part import PartFailed
 from switchboard.settings import SettingsError
 
@@ -12,23 +13,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Answers phone calls with an AI persona chosen by the dialed number.",
 )
-stack.add_to(app)
-
-
-class CommandFailed(Exception):
-    """A command could not do what it was asked; the text says why and what to do. Exit status 2."""
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(stack.status)
+app.command()(call.call)
 
 
 def main() -> None:
-    """Runs the command line. Status 0: done; 1: a part or check failed; 2: settings or input are wrong."""
+    """Runs the command line. Status 0: done; 1: a part, check or call failed; 2: settings or input are wrong."""
     try:
         app()
     except (SettingsError, CommandFailed) as error:
         sys.exit(_said(error, 2))
-    except PartFailed as error:
+    except (PartFailed, Unsuccessful) as error:
         sys.exit(_said(error, 1))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _said(error: Exception, status: int) -> int:

@@ -28,12 +28,6 @@ Only = Annotated[list[str] | None, typer.Option("--only", help="Start this part 
 AnyPort = Annotated[bool, typer.Option("--any-port", help="Take free ports for all parts.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
-
-
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the stack is ready.")] = False,
     only: Only = None,
