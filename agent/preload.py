@@ -10,10 +10,15 @@ __all__ = ["call"]
 
 # The client library loads these on first use, on the loop of the call.
 LATE_IMPORTS = (
+    "anyio._backends._asyncio",
+    "anyio.streams.tls",
+    "httpcore2._async.http11",
+    "httpcore2._backends.anyio",
+    "jiter",
+    "openai.lib.streaming.chat",
     "openai.pagination",
-    "openai.resources.audio.speech",
-    "openai.resources.audio.transcriptions",
-    "openai.resources.chat.completions",
+    "openai.resources.audio.audio",
+    "openai.resources.chat.chat",
 )
 
 for name in LATE_IMPORTS:

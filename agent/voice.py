@@ -1,6 +1,6 @@
 """The agent that LiveKit's session runs: it hears, looks up facts, thinks and speaks as one persona."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -35,7 +35,7 @@ class Voice(Agent):
         persona: Persona,
         *,
         instructions: str,
-        index: FactIndex,
+        index: Awaitable[FactIndex],
         hearing: Hearing,
         synthesiser: Synthesiser,
         tell: Tell,
@@ -61,7 +61,7 @@ class Voice(Agent):
     ) -> AsyncGenerator[Any, None]:
         begun = False
         try:
-            async for chunk in Agent.default.llm_node(self, self._with_facts(chat_ctx), tools, model_settings):
+            async for chunk in Agent.default.llm_node(self, await self._with_facts(chat_ctx), tools, model_settings):
                 begun = True
                 yield chunk
         except Exception as error:  # the process border to language models of any make
@@ -71,18 +71,18 @@ class Voice(Agent):
             if not begun:
                 yield APOLOGY
 
-    def _with_facts(self, chat_ctx: llm.ChatContext) -> llm.ChatContext:
+    async def _with_facts(self, chat_ctx: llm.ChatContext) -> llm.ChatContext:
         """The context with the facts that fit the caller's last words, as data just before them."""
         items = chat_ctx.items
         at = next((n for n in range(len(items) - 1, -1, -1) if _is_user(items[n])), None)
         if at is None:
             return chat_ctx
         words = items[at].text_content or ""  # type: ignore[union-attr]
-        block = llm.ChatMessage(role="system", content=[self._facts_for(words)])
+        block = llm.ChatMessage(role="system", content=[await self._facts_for(words)])
         return llm.ChatContext([*items[:at], block, *items[at:]])
 
-    def _facts_for(self, words: str) -> str:
-        ranked = self._index.rank(words, limit=PASSAGES)
+    async def _facts_for(self, words: str) -> str:
+        ranked = (await self._index).rank(words, limit=PASSAGES)
         return passages.render([passages.Passage(say=one.say, score=one.score) for one in ranked])
 
     async def tts_node(
@@ -121,7 +121,7 @@ class Voice(Agent):
         Args:
             query: the question, in the caller's words
         """
-        return self._facts_for(cleaned(query))
+        return await self._facts_for(cleaned(query))
 
     @function_tool
     async def take_message(self, name: str, number: str, text: str) -> str:
