@@ -44,7 +44,7 @@ def configure(process: str, *, level: str = "info", json: bool = True) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "openai", "asyncio", "aiohttp.access", "uvicorn.access"):
+    for noisy in ("httpx", "httpx2", "httpcore", "openai", "asyncio", "aiohttp.access", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
