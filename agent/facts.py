@@ -17,7 +17,8 @@ import wordllama
 from numpy.typing import NDArray
 
 from agent import lexicon
-from agent.lexicon import COMMON, KINDS, Word
+from agent.lexicon import Word
+from agent.vocabulary import BEYOND, COMMON, KINDS
 from switchboard.persona import PersonaFact
 
 LONGEST = 600  # characters of one turn that are ranked
@@ -27,7 +28,8 @@ _KIND = 0.8  # what a missing kind of answer counts against a missing word
 
 _COMMON = 0.5  # the weight of an idea that any fact may share with any question
 _CORE = 0.25  # an idea in this share of a fact's phrasings is what the fact is about
-_LIGHT_CORE = 0.4
+_LIGHT_CORE = 0.4  # what a light word counts as the core
+_SAID_CORE = 0.2  # what a word of the fact's own sentence counts as the core, at least
 _WHOLE = 0.7  # a phrasing that agrees this far needs no core
 _SUBJECT = 0.5  # shared weight from which on the fact is about what the question is about
 
@@ -51,7 +53,8 @@ def load() -> Any:
 def _embed(texts: Sequence[str]) -> Vectors:
     """Unit vectors, one row for each text; a text without a known word has a row of zeros."""
     rows = np.asarray(load().embed([text or "-" for text in texts]), dtype=np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    unit: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class FactIndex:
         mass = covered = missing = kind = core = 0.0
         shared: set[str] = set()
         for word in heard:
-            found = [idea for idea in word.ideas if idea in fact.known]
+            found = [idea for idea in word.ideas if idea in fact.known and idea not in BEYOND]
             share = _LIGHT if word.light else 1.0
             if found:
                 best = max(found, key=lambda idea: self._weight(idea) * math.sqrt(fact.known[idea]))
@@ -145,7 +148,8 @@ class FactIndex:
                     mass += weight * math.sqrt(fact.known[best])
                 shared.update(found)
                 if best not in COMMON and best not in KINDS:
-                    core = max(core, fact.known[best] * (_LIGHT_CORE if word.light else 1.0))
+                    share = max(fact.known[best], _SAID_CORE if best in fact.phrasings[0] else 0.0)
+                    core = max(core, share * (_LIGHT_CORE if word.light else 1.0))
             elif word.stem in KINDS:
                 kind += 1.0
             elif not word.light:
