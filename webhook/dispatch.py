@@ -8,6 +8,7 @@ where the agents of one call settle who stays.
 import asyncio
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,8 @@ LONGEST_PAUSE_S = 2.0
 # LiveKit may list a participant a little after it told of it.
 LOOKS = 5
 LOOK_PAUSE_S = 0.1
+# Without Redis: how far apart in time receivers look, at most.
+SPREAD_MS = 100
 TURNS = 64
 TURN_WAITS_S = 3.0
 
@@ -82,7 +85,7 @@ class Dispatcher:
                 break
             try:
                 async with self._turn(call, needed=locked is None):
-                    outcome = await self._once(sending)
+                    outcome = await self._once(sending, locked=locked is True)
                 break
             except LiveKitAway as error:
                 await self._store.release(call.call_id, attempt)
@@ -94,21 +97,29 @@ class Dispatcher:
         self._metrics.dispatches.labels(outcome).inc()
         return outcome
 
-    async def _once(self, sending: _Sending) -> str:
+    async def _once(self, sending: _Sending, *, locked: bool) -> str:
         call, attempt = sending.call, sending.attempt
         # A dispatch to a room that is gone would make the room again.
         if not await self._caller_is_there(call):
             return "caller_gone"
-        sent = await self._rooms.dispatches(call.room)
-        if any(one.call_id == str(call.call_id) and one.attempt >= attempt for one in sent):
+        if await self._was_sent(sending):
             return "sent_before"
         resolved = sending.resolved
         if resolved is None:
             resolved = sending.resolved = await self._personas.of(call)
             self._tell_persona(sending, resolved)
+        if not locked:
+            # Receivers on other hosts that got the same event must not look at the same moment.
+            await asyncio.sleep(secrets.randbelow(SPREAD_MS) / 1000)
+            if await self._was_sent(sending):
+                return "sent_before"
         dispatch = await self._rooms.dispatch(call.room, self._agent, metadata(call, attempt, resolved))
         self._tell_sent(sending, dispatch)
         return "sent"
+
+    async def _was_sent(self, sending: _Sending) -> bool:
+        sent = await self._rooms.dispatches(sending.call.room)
+        return any(one.call_id == str(sending.call.call_id) and one.attempt >= sending.attempt for one in sent)
 
     def _tell_persona(self, sending: _Sending, resolved: Resolved) -> None:
         if resolved.rejected:

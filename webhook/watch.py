@@ -7,9 +7,10 @@ whatever the watcher does is done once however often it is asked for.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -42,6 +43,7 @@ MAX_ATTEMPTS = 1_000
 SIP_GRACE_S = 10.0
 BROWSER_GRACE_S = REJOIN_S + 5.0
 
+Result = TypeVar("Result")
 Recorded = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
 
 
@@ -55,10 +57,11 @@ class _Unserved:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Who is where: callers by call id, and the calls that have an agent."""
+    """Who is where: callers by call id, the calls that have an agent, and the rooms that did not tell."""
 
     callers: dict[UUID, Call]
     served: frozenset[UUID]
+    silent: frozenset[str]
 
 
 class Watcher:
@@ -125,33 +128,43 @@ class Watcher:
         await self._close(seen)
 
     async def _survey(self) -> Seen:
-        few = asyncio.Semaphore(ROOMS_AT_ONCE)
-
-        async def who(room: Room) -> tuple[Room, Sequence[ParticipantInfo]]:
-            async with few:
-                return room, await self._rooms.participants(room.name)
-
-        found = await asyncio.gather(*(who(room) for room in await self._rooms.all()))
+        rooms = await self._rooms.all()
+        found = await _few_at_once(self._present(room) for room in rooms)
         callers: dict[UUID, Call] = {}
         served: set[UUID] = set()
-        for room, present in found:
+        silent = set()
+        for room, present in zip(rooms, found, strict=True):
+            if present is None:
+                silent.add(room.name)
+                continue
             here = _callers(room, present)
             callers |= here
             served |= _served(present, here)
-        return Seen(callers, frozenset(served))
+        return Seen(callers, frozenset(served), frozenset(silent))
+
+    async def _present(self, room: Room) -> Sequence[ParticipantInfo] | None:
+        try:
+            return await self._rooms.participants(room.name)
+        except LiveKitAway as error:
+            log.warning("room_silent", room=room.name, error=str(error))
+            return None
 
     async def _serve(self, seen: Seen) -> None:
         for call_id in [one for one in self._unserved if one not in seen.callers or one in seen.served]:
             del self._unserved[call_id]
-        for call_id, call in seen.callers.items():
+        for call in seen.callers.values():
             await self._roster.add(call)
-            if call_id not in seen.served:
-                await self._send_when_due(call)
+        unserved = (call for call_id, call in seen.callers.items() if call_id not in seen.served)
+        await _few_at_once(self._send_when_due(call) for call in unserved)
 
     async def _send_when_due(self, call: Call) -> None:
         now = time.monotonic()
         state = self._unserved.setdefault(call.call_id, _Unserved(0, now))
-        sent = [one for one in await self._rooms.dispatches(call.room) if one.call_id == str(call.call_id)]
+        try:
+            sent = [one for one in await self._rooms.dispatches(call.room) if one.call_id == str(call.call_id)]
+        except LiveKitAway:
+            # The room went meanwhile, or it tells the next time.
+            return
         latest = max(sent, key=lambda one: one.attempt, default=None)
         attempt = latest.attempt if latest else 0
         if attempt != state.attempt:
@@ -167,7 +180,7 @@ class Watcher:
         gone = {
             call_id: call
             for call_id, call in self._roster.calls.items()
-            if call_id not in seen.callers and call_id not in seen.served
+            if call_id not in seen.callers and call_id not in seen.served and call.room not in seen.silent
         }
         self._gone_since = {call_id: self._gone_since.get(call_id, now) for call_id in gone}
         over = {
@@ -190,6 +203,16 @@ class Watcher:
         reason = "agent_lost" if call.call_id in self._ever_served else "unanswered"
         self._journal.put(call, CallEnded(reason=reason, duration_s=round(max(0.0, lasted), 1)), shared=0)
         log.info("call_closed", call_id=str(call.call_id), reason=reason)
+
+
+async def _few_at_once(works: Iterable[Awaitable[Result]]) -> list[Result]:
+    few = asyncio.Semaphore(ROOMS_AT_ONCE)
+
+    async def one(work: Awaitable[Result]) -> Result:
+        async with few:
+            return await work
+
+    return await asyncio.gather(*(one(work) for work in works))
 
 
 def _patience(attempt: int, *, taken: bool) -> float:
