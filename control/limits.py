@@ -23,7 +23,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         if _announced(scope) > MAX_BYTES:
-            await _drop_rest(receive)
+            await _drop_rest(receive, more=True)
             await answer(413, _MESSAGE, {"Connection": "close"})(scope, receive, send)
             return
         seen = 0
@@ -33,16 +33,16 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > MAX_BYTES:
-                await _drop_rest(receive)
+                await _drop_rest(receive, more=message.get("more_body", False))
                 raise TooLarge(_MESSAGE)
             return message
 
         await self._app(scope, counted, send)
 
 
-async def _drop_rest(receive: Receive) -> None:
+async def _drop_rest(receive: Receive, *, more: bool) -> None:
     """Reads on for a while: a client that is still sending would lose the answer with its connection."""
-    dropped, more = 0, True
+    dropped = 0
     try:
         async with asyncio.timeout(DROP_S):
             while more and dropped < DROP_BYTES:

@@ -50,5 +50,5 @@ def conversation() -> str:
 async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WAIT_S) -> None:
     """Returns when `holds` does. Raises `TimeoutError` when it does not within the time."""
     async with asyncio.timeout(within_s):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110 (what is awaited is in another process)
             await asyncio.sleep(0.02)

@@ -92,13 +92,18 @@ async def fresh_database() -> AsyncIterator[str]:
         await _execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _execute(statement: str) -> None:
+async def query(url: str, statement: str) -> list[dict[str, Any]]:
+    """The rows of a statement."""
     connect: Any = asyncpg.connect
-    connection = await connect(server().url("postgres"))
+    connection = await connect(url)
     try:
-        await connection.execute(statement)
+        return [dict(row) for row in await connection.fetch(statement)]
     finally:
         await connection.close()
+
+
+async def _execute(statement: str) -> None:
+    await query(server().url("postgres"), statement)
 
 
 def _run(work: Awaitable[T]) -> T:

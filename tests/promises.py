@@ -45,6 +45,7 @@ PROMISES: dict[str, str] = {
     "webhook.watcher": "A caller whose webhook was lost gets an agent.",
     "webhook.watcher_again": "A caller whom no agent reaches gets another; a call that ends unanswered is closed on record.",
     "webhook.agent_there": "A caller with an agent in the room gets no other.",
+    "webhook.cap": "Beyond 256 calls under way an event gets 503 and is taken when it comes again.",
     "webhook.drain": "A webhook service that is told to end serves what it took and refuses what comes with 503.",
     "webhook.health": "/health names degraded parts and is 503 only when no call can be answered.",
     "webhook.metrics": "/metrics counts events, look-ups and dispatches.",

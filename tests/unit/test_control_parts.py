@@ -93,7 +93,7 @@ def test_quantiles_lie_between_the_nearest_values() -> None:
 
 
 def settings(**more: Any) -> Settings:
-    return Settings(_env_file=None, LIVEKIT_API_KEY="devkey", **more)  # type: ignore[call-arg]
+    return Settings(_env_file=None, LIVEKIT_API_KEY="devkey", **more)
 
 
 def test_a_browsers_token_is_for_one_room_for_a_minute_and_says_who_it_is() -> None:
