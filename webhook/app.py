@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from switchboard import stream
-from switchboard.outbound import Outbound
+from switchboard.outbound import Allowed, Outbound
 from switchboard.settings import Settings, SettingsError
 from switchboard.shipper import CannotShip, Shipper
 from webhook.arrivals import Arrivals
@@ -48,6 +48,7 @@ class Service:
         settings.need("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
         self._settings = settings
         self._peers = Peers(settings.trusted_proxies)
+        self._persona_api = persona_api_of(settings)
         self._default = default_persona()
         self.metrics = Metrics()
 
@@ -61,7 +62,7 @@ class Service:
             outbound = await stack.enter_async_context(Outbound.opened(allowed_of(settings)))
             journal = await stack.enter_async_context(Journal(settings.home, redis).open())
             store = Store(redis)
-            api = persona_api_of(settings)
+            api = self._persona_api
             personas = Personas(api, outbound, store, self._default, metrics)
             stack.push_async_callback(personas.close)
             dispatcher = Dispatcher(
@@ -123,12 +124,29 @@ def default_persona() -> Answer:
 
 
 def persona_api_of(settings: Settings) -> PersonaApi:
-    """The Persona API of the settings; control's own, with the internal token, when none is set."""
+    """The Persona API of the settings; control's own, with the internal token, when none is set.
+
+    Raises `SettingsError` for plain HTTP to a host that is neither on loopback nor allowed.
+    """
     token = settings.persona_api_token.get_secret_value()
     if settings.persona_api_base:
+        _check_api(settings)
         return PersonaApi(settings.persona_api_base, token)
     return PersonaApi(
         f"{settings.control_url}/personas/by-number", token or settings.internal_token.get_secret_value()
+    )
+
+
+def _check_api(settings: Settings) -> None:
+    parts = urlsplit(settings.persona_api_base)
+    host = parts.hostname or ""
+    if parts.query or parts.fragment:
+        raise SettingsError("PERSONA_API_BASE must end before any ? or #: the dialed number is put at its end.")
+    allowed = Allowed.of(settings.outbound_allowed)
+    if parts.scheme == "https" or _is_loopback(host) or _is_named(allowed, host, parts.port or 80):
+        return
+    raise SettingsError(
+        f"PERSONA_API_BASE must start with https://, or name {host} in SWITCHBOARD_OUTBOUND_ALLOWED for plain HTTP."
     )
 
 
@@ -138,6 +156,13 @@ def allowed_of(settings: Settings) -> list[str]:
     if settings.persona_api_base and _is_loopback(urlsplit(settings.persona_api_base).hostname or ""):
         own.append(settings.persona_api_base)
     return [*settings.outbound_allowed, *map(_host_and_port, own)]
+
+
+def _is_named(allowed: Allowed, host: str, port: int) -> bool:
+    try:
+        return allowed.host(host, port) or allowed.address(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

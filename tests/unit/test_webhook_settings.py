@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from switchboard.settings import Settings
+from switchboard.settings import Settings, SettingsError
 from webhook.app import allowed_of, default_persona, persona_api_of
 
 
@@ -45,3 +45,21 @@ def test_a_persona_api_on_loopback_is_allowed_and_a_private_one_is_not(
 
 def test_the_default_persona_can_answer() -> None:
     assert default_persona()["welcome_message"]
+
+
+@pytest.mark.parametrize("allowed", ["crm.internal", "crm.internal:9", "10.0.0.0/8"])
+def test_plain_http_to_a_host_that_is_not_allowed_is_refused_at_start(
+    allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = "http://10.0.0.5:9/p" if "/" in allowed else "http://crm.internal:9/p"
+    monkeypatch.setenv("PERSONA_API_BASE", base)
+    with pytest.raises(SettingsError, match="https"):
+        persona_api_of(Settings.read())
+    monkeypatch.setenv("SWITCHBOARD_OUTBOUND_ALLOWED", allowed)
+    assert persona_api_of(Settings.read()).base == base
+
+
+def test_an_api_address_with_a_query_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONA_API_BASE", "https://crm.example/p?key=1")
+    with pytest.raises(SettingsError, match="PERSONA_API_BASE"):
+        persona_api_of(Settings.read())
