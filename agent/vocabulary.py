@@ -18,6 +18,7 @@ PHRASES = tuple(
         (r"how (?:far ahead|far in advance|much notice|much warning)", "notice"),
         (r"how many (?:hours|days) (?=.{0,25}(?:ahead|advance|before))", "notice DURATION"),
         (r"how much (?:time|longer)|how long|how quick(?:ly)?", "DURATION"),
+        (r"DURATION (?:does|do|will|would|can) ((?:\w+ ){1,5})take", r"DURATION \1 SPAN"),
         (r"how much|how expensive|what(?:'s| is) the damage|(?:run|set) (?:me|us)(?: back)?|how costly", "PRICE"),
         (r"what (?:times?|hours?)|(?:until|till|by|from) (?:when|what (?:time|hour))|at what (?:time|hour)", "TIME"),
         (r"how (?:late|early|soon)", "TIME"),
@@ -48,6 +49,17 @@ PHRASES = tuple(
         (r"(?:who is|who's|who are|(?:what is|what's) the name of) (?:the|your)|'s name", "NAMED"),
         (r"next to|across from|beside|opposite", "nextto"),
         (r"happy hour", "happyhour"),
+        (r"last (?:week|night|month|year)", ""),
+        (r"DURATION (?:does|do|will|would|can) ((?:\w+ ){1,5})take", r"DURATION \1 SPAN"),
+        (r"(?:does|do|will|would) ((?:\w+ ){1,3})hurt(?=$|[?.,])", r"\1 HURTING"),
+        (r"what (?:do|are) you (?:serve|serving|have|offer) (?:for|at)", "MENU"),
+        (r"without an? (?:appointment|reservation|booking)", "walkin"),
+        (r"put under|knocked out", "anaesthesia"),
+        (
+            r"(?:how|far,?|is (?:it|the \w+)(?: \w+)?|are you|very|pretty|too) close"
+            r"(?! at| on| in| for| early| late| today| tomorrow)",
+            "near",
+        ),
         (r"(?:avoid|without|not) (?:paying|(?:a |any )?(?:charge|fee|cost|penalty))", "free"),
         (r"(?:month|week)s?[ -]old", "baby"),
         (r"(?:a|the) (?:best|good|easiest|quickest) way", ""),
@@ -170,7 +182,7 @@ STOP = frozenset(_STOP_WORDS.split())
 # Words that say little about the subject: found in a fact they help a bit, missing there they do no harm.
 _LIGHT_WORDS = """
 crazy terrible awful bad notice avoid get take bring go come use need want make give put find tell know
-think see look ask help call try do brew plan stay arrive travel fly book visit leave land hear read say
+think see look ask help call try do brew plan stay arrive travel book visit leave land hear read say
 understand believe guess assume hope wish love enjoy offer provide serve accept allow permit let possible
 available able right correct prepare true sure exactly special certain particular kind type sort extra
 separate additional different hotel place office practice clinic building town city area site property
@@ -180,18 +192,18 @@ grandmother grandfather grandma grandpa partner girlfriend boyfriend nephew niec
 colleague boss guy lady man woman today tonight tomorrow yesterday week weekend weekday month year day night
 morning afternoon evening noon midnight hour minute time date monday tuesday wednesday thursday friday
 saturday sunday january february march april may june july august september october november december summer
-winter spring autumn next last first soon long short quick near nearby far around until till before after
-ahead advance start begin end finish back away along together thing stuff something anything everything
-nothing way lot bit few couple little nightly daily really actually maybe perhaps probably basically simply
-quite pretty almost enough interested interest question answer information info detail policy option matter
-trip vacation weekly instead flight airplane plane journey appointment room front amount sum number show
-turn hold keep move send grab catch reach head pick drop suit fine happy glad worry mind supposed must
-require requirement necessary usual usually normally regular regularly typical sometimes once twice
-currently lately recently especially case point fact part else myself yourself himself herself itself
-ourselves themselves job lie include yearold dentist tooth business precisely whole entire entirely
-completely absolutely definitely desk straight somewhere pass handle manage rather note suggest expect basic
-separately mine ours moment sense chance luck hop stop step fresh quickly easy easily hard simple clear
-sound wonder phone ring contact line verify honey dear folks asap
+winter spring autumn next first soon long short quick near nearby far around until till before after ahead
+advance start begin end finish back away along together thing stuff something anything everything nothing
+way lot bit few couple little nightly daily really actually maybe perhaps probably basically simply quite
+pretty almost enough interested interest question answer information info detail policy option matter trip
+vacation weekly instead flight airplane plane journey appointment room front amount sum number show turn
+hold move send grab catch reach head pick drop suit fine happy glad worry mind supposed must require
+requirement necessary usual usually normally regular regularly typical sometimes once twice currently lately
+recently especially case fact part else myself yourself himself herself itself ourselves themselves job
+include yearold dentist tooth business precisely whole entire entirely completely absolutely definitely desk
+straight somewhere pass manage rather note suggest expect basic separately mine ours moment sense chance
+luck hop stop step fresh quickly easy easily hard simple clear sound wonder line verify honey dear folks
+asap
 """
 LIGHT = frozenset(_LIGHT_WORDS.split())
 
@@ -305,7 +317,7 @@ ALSO = {
     "open": ("TIME",),
     "close": ("open", "TIME"), "hour": ("TIME",), "time": ("TIME",), "until": ("TIME",), "till": ("TIME",),
     "noon": ("TIME",), "midnight": ("TIME",), "allday": ("TIME",), "minute": ("DURATION",), "schedule": ("TIME",),
-    "located": ("WHERE",), "address": ("WHERE",), "street": ("WHERE",), "avenue": ("WHERE",), "floor": ("WHERE",),
+    "located": ("WHERE",), "address": ("WHERE",),
     "walk": ("DISTANCE",), "swimming": ("pool",), "wifi": ("internet",), "internet": ("wifi",),
     "dog": ("pet",), "cat": ("pet",), "son": ("child",), "daughter": ("child",), "boy": ("child",),
     "girl": ("child",), "teenager": ("child",), "minor": ("child",), "electric": ("charge",),
@@ -315,7 +327,7 @@ ALSO = {
 COMMON = frozenset(("price", "pay", "free", "charg"))
 _KIND_NAMES = """
 PRICE TIME DURATION DISTANCE COUNT OFTEN AGE SIZE WHERE WHO WHY OPINION
-MINE REQUEST MENU LASTING OWN HOLIDAY MATERIAL DEFINITION WHICH ADVICE AVAILABLE NAMED COMPLAINT
+MINE REQUEST MENU LASTING OWN HOLIDAY MATERIAL DEFINITION WHICH ADVICE AVAILABLE NAMED COMPLAINT SPAN HURTING
 """
 KINDS = frozenset(_KIND_NAMES.split())
 # What callers ask of us that no fact can answer.
