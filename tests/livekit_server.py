@@ -1,12 +1,14 @@
 """A real LiveKit server for tests, on loopback and free ports: `async with LiveKitServer.start(...) as server`."""
 
 import asyncio
+import atexit
 import contextlib
 import os
 import secrets
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,10 @@ from livekit import api
 
 CACHED = Path.home() / ".cache/switchboard/livekit-server-v1.13.5/server"
 READY_TIMEOUT_S = 20.0
+
+# livekit's native threads may still call back while it is disposed of at exit, and abort the process when
+# the interpreter is gone by then. Registered before livekit's own hook, so that it runs after it.
+atexit.register(time.sleep, 0.5)
 
 
 class NoLiveKitServer(Exception):

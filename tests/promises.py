@@ -90,6 +90,10 @@ PROMISES: dict[str, str] = {
     "facts.unreadable": "Lines that this version cannot read as facts are kept aside, not deleted.",
     "facts.journal_turns": "The webhook service begins a new file of facts now and then and loses none.",
     "facts.killed_writer": "A writer killed with -9 while Redis is away loses no fact.",
+    # tests/contract/test_webhook_control.py
+    "webhook.control": "Control serves personas to the webhook service and records its facts in order.",
+    "webhook.facts_survive": "A webhook service killed while Redis is away loses no fact.",
+    "webhook.files_go": "The file of facts of an ended service goes when they are recorded.",
 }
 
 
