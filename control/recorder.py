@@ -8,17 +8,16 @@ delivered but not recorded. So order is the stream's, and nothing is lost or dou
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from control.conversations.log import append_in
+from control.conversations.log import QUERIES, append_in
 from control.db.pool import REFUSED, Connection, Database, DatabaseAway
 from switchboard import stream
-from switchboard.fact import Fact
+from switchboard.fact import MAX_BYTES, Fact
 
 log = structlog.get_logger(__name__)
 
@@ -32,14 +31,15 @@ STANDBY_S = 1.0
 IDLE_S = 0.02
 MEASURE_S = 5.0
 ALARM_LENGTH = int(stream.MAX_LENGTH * 0.8)
-# What cannot be recorded waits here for a person to look at it; the oldest go beyond the cap.
-REFUSED_STREAM = "facts:refused"
-REFUSED_LENGTH = 10_000
+# What cannot be recorded is kept for a person to look at; the oldest go beyond the cap.
+KEPT_ASIDE = 10_000
 
 RECORDED = Counter("switchboard_facts_recorded", "Facts appended to the log")
 SET_ASIDE = Counter("switchboard_facts_set_aside", "Entries that are no facts, or that the database refuses", ["why"])
 LENGTH = Gauge("switchboard_facts_stream_length", "Entries in the stream of facts")
 ALARM = Gauge("switchboard_facts_stream_alarm", "1 while the stream is over 80 % of its cap")
+# One that Postgres refuses, or that cannot even be put into its columns: trying again would never end.
+UNFIT = (*REFUSED, TypeError, ValueError, ArithmeticError, LookupError, RecursionError)
 APPEND_S = Histogram("switchboard_facts_append_seconds", "Time to append one batch to the log")
 
 
@@ -129,12 +129,12 @@ class Recorder:
             return
         for entry in entries:
             if entry.fact is None:
-                await self._set_aside(entry, "garbage")
+                await _set_aside(connection, entry, "garbage")
         good = [entry for entry in entries if entry.fact is not None]
         with APPEND_S.time():
             try:
                 await _append(connection, good)
-            except REFUSED:
+            except UNFIT:
                 await self._append_singly(connection, good)
         await self._remove(entries)
 
@@ -143,15 +143,8 @@ class Recorder:
         for entry in entries:
             try:
                 await _append(connection, [entry])
-            except REFUSED as error:
-                await self._set_aside(entry, type(error).__name__)
-
-    async def _set_aside(self, entry: Entry, why: str) -> None:
-        SET_ASIDE.labels(why).inc()
-        log.error("fact_set_aside", entry=entry.id, why=why, kind=entry.fact.kind if entry.fact else None)
-        text = entry.fields.get(stream.FIELD, str(entry.fields))[:64_000]
-        aside: dict[Any, Any] = {"entry": entry.id, "why": why, "text": text}
-        await self._redis.xadd(REFUSED_STREAM, aside, maxlen=REFUSED_LENGTH, approximate=True)
+            except UNFIT as error:
+                await _set_aside(connection, entry, type(error).__name__)
 
     async def _remove(self, entries: Sequence[Entry]) -> None:
         ids = [entry.id for entry in entries]
@@ -175,6 +168,15 @@ async def _append(connection: Connection, entries: Sequence[Entry]) -> None:
         return
     async with connection.transaction():
         RECORDED.inc(len(await append_in(connection, facts)))
+
+
+async def _set_aside(connection: Connection, entry: Entry, why: str) -> None:
+    SET_ASIDE.labels(why).inc()
+    log.error("fact_set_aside", entry=entry.id, why=why, kind=entry.fact.kind if entry.fact else None)
+    text = entry.fields.get(stream.FIELD, str(entry.fields)).encode(errors="replace")[:MAX_BYTES]
+    kept = await connection.fetchval(QUERIES["set_aside"], entry.fact.id if entry.fact else None, why, text)
+    if kept is not None:
+        await connection.execute(QUERIES["forget_set_aside"], kept, KEPT_ASIDE)
 
 
 def measured(length: int) -> None:

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -65,6 +66,7 @@ class PostgresLog:
 
 async def append_in(connection: Connection, facts: Sequence[Fact]) -> Sequence[Event]:
     """`Log.append` inside the caller's transaction, so that a change and its fact are one."""
+    facts = [_in_utc(fact) for fact in facts]
     conversations = sorted({storable(fact.conversation_id) for fact in facts})
     await connection.execute(QUERIES["make_conversations"], conversations)
     locked = await connection.fetch(QUERIES["lock_conversations"], conversations)
@@ -90,6 +92,11 @@ def _numbered(facts: Sequence[Fact], known: set[UUID], last: Mapping[str, int]) 
         seqs[conversation] += 1
         events.append(Event(seqs[conversation], fact))
     return events
+
+
+def _in_utc(fact: Fact) -> Fact:
+    """A time without a zone is UTC, as the contract of facts says."""
+    return fact if fact.at.tzinfo else fact.model_copy(update={"at": fact.at.replace(tzinfo=UTC)})
 
 
 def _columns(events: Sequence[Event]) -> tuple[list[Any], ...]:

@@ -67,6 +67,16 @@ ORDER BY started_at DESC, id DESC LIMIT $9;
 -- call: one call
 SELECT * FROM calls WHERE id = $1;
 
--- unrecorded: which of these ids the log has not
+-- unrecorded: which of these ids the log has not; those that it will never take are settled too
 SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)
-WHERE NOT EXISTS (SELECT FROM events WHERE events.id = asked.id);
+WHERE NOT EXISTS (SELECT FROM events WHERE events.id = asked.id)
+    AND NOT EXISTS (SELECT FROM refused_facts WHERE refused_facts.fact_id = asked.id);
+
+-- set_aside: an entry of the stream that cannot be recorded; of a fact that comes again one is enough
+INSERT INTO refused_facts (fact_id, why, entry)
+SELECT $1::uuid, $2::text, $3::bytea
+WHERE $1 IS NULL OR NOT EXISTS (SELECT FROM refused_facts WHERE fact_id = $1)
+RETURNING id;
+
+-- forget_set_aside: the oldest beyond a count
+DELETE FROM refused_facts WHERE id <= $1::bigint - $2::bigint;
