@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import call, stack
+from cli import call, doctor, number, persona, stack, trunk
 from cli.fault import CommandFailed, Unsuccessful
 from local.part import PartFailed
 from switchboard.settings import SettingsError
@@ -20,6 +20,10 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(call.call)
+app.command()(doctor.doctor)
+app.add_typer(persona.app, name="persona")
+app.add_typer(number.app, name="number")
+app.add_typer(trunk.app, name="trunk")
 
 
 def main() -> None:
