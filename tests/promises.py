@@ -94,6 +94,30 @@ PROMISES: dict[str, str] = {
     "webhook.control": "Control serves personas to the webhook service and records its facts in order.",
     "webhook.facts_survive": "A webhook service killed while Redis is away loses no fact.",
     "webhook.files_go": "The file of facts of an ended service goes when they are recorded.",
+    # agent
+    "agent.greeting": "The welcome is heard when the line is active, and not before.",
+    "agent.ends_once": "A caller who hangs up ends the call: one call_ended fact, and the room goes.",
+    "agent.closing": "The closing message is heard before the agent hangs up.",
+    "agent.message": "A message that was taken is a fact.",
+    "agent.turns": "A pause inside a sentence does not end the turn.",
+    "agent.barge_in": "A caller who speaks up silences the agent; the log has what was heard of it.",
+    "agent.backchannel": "A mhm or a cough is no turn, and nothing is lost or said twice.",
+    "agent.silence": "A silent caller is asked once whether they are there; then the call ends.",
+    "agent.length": "A call beyond the persona's length is warned of and ended.",
+    "agent.keys": "Pressed keys are facts and reach the model as data.",
+    "agent.one_talks": "Of several agents for one call the highest attempt stays, one of equals, and it alone talks.",
+    "agent.ghost_room": "An agent that finds no caller leaves and deletes the empty room.",
+    "agent.hostile_metadata": "Absent, malformed, partial or hostile metadata: the default persona and a fact.",
+    "agent.flat_metadata": "A persona at top level, in the older spelling, is applied.",
+    "agent.prompt_is_private": "Participants get nothing of the prompt.",
+    "agent.text_of_others": "Text from anybody but the caller is not the caller's words.",
+    "agent.model_fails": "A model that fails is an apology and an end with a reason, never silence.",
+    "agent.admission": "A full worker refuses a job at once.",
+    "agent.drain": "SIGTERM: running calls finish.",
+    # tests/contract/test_deployment.py
+    "deploy.livekit": "The LiveKit server takes livekit.yaml with compose's environment, and would refuse an unknown key.",
+    "deploy.valkey": "Each process may do in Valkey what it has to, and nothing with the others' keys.",
+    "deploy.valkey_closed": "Nobody reads Valkey without a password; a health check can only ask whether it lives.",
 }
 
 
