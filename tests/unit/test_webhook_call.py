@@ -58,7 +58,7 @@ def participant(attributes: dict[str, str], *, kind: int = ParticipantInfo.Kind.
     return ParticipantInfo(identity="caller", kind=kind, attributes=attributes, **more)  # type: ignore[arg-type]
 
 
-@settings(max_examples=3_000, deadline=None)
+@settings(max_examples=3_500, deadline=None)
 @given(
     attributes=st.dictionaries(NAMES, TEXTS, max_size=40),
     whole=st.booleans(),
@@ -100,7 +100,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(event=st.dictionaries(FIELDS, JSON, max_size=6), participant_=st.dictionaries(FIELDS, JSON, max_size=6))
 def test_any_signed_json_is_an_event_or_is_refused(event: dict[str, Any], participant_: dict[str, Any]) -> None:
     body = json.dumps({"event": "participant_joined", "participant": participant_, **event}).encode()
@@ -118,7 +118,7 @@ def test_any_signed_bytes_are_an_event_or_are_refused(body: bytes) -> None:
         read_event(body)
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=700, deadline=None)
 @given(answer=st.dictionaries(st.sampled_from(["variants", "campaign", "version", "persona_name", "x"]), JSON))
 def test_any_answer_of_a_persona_api_is_a_persona_or_none(answer: dict[str, Any]) -> None:
     try:
