@@ -51,6 +51,7 @@ NAMES = st.one_of(
     st.text(max_size=20).map(lambda text: f"sip.h.{text}"),
     st.text(max_size=20),
 )
+DEFAULT = default_persona()
 WHOLE = {"sip.callID": "SCL_1", "sip.ruleID": "SDR_1", "sip.trunkPhoneNumber": "+15550100001"}
 
 
@@ -58,7 +59,7 @@ def participant(attributes: dict[str, str], *, kind: int = ParticipantInfo.Kind.
     return ParticipantInfo(identity="caller", kind=kind, attributes=attributes, **more)  # type: ignore[arg-type]
 
 
-@settings(max_examples=3_500, deadline=None)
+@settings(max_examples=4_500, deadline=None)
 @given(
     attributes=st.dictionaries(NAMES, TEXTS, max_size=40),
     whole=st.booleans(),
@@ -80,7 +81,7 @@ def test_hostile_attributes_make_a_call_that_can_be_told_and_dispatched_or_none(
     assert len(fact.model_dump_json().encode()) <= MAX_BYTES
     assert isinstance(fact.body, CallArrived)
     assert fact.body.dialed.isprintable()
-    resolved = Resolved("default", default_persona(), "Reception", None, None, 0.0)
+    resolved = Resolved("default", DEFAULT, "Reception", None, None, 0.0)
     read, _persona, wrong = DispatchMetadata.read(metadata(call, 1, resolved))
     assert wrong is None
     assert read is not None
@@ -100,7 +101,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(event=st.dictionaries(FIELDS, JSON, max_size=6), participant_=st.dictionaries(FIELDS, JSON, max_size=6))
 def test_any_signed_json_is_an_event_or_is_refused(event: dict[str, Any], participant_: dict[str, Any]) -> None:
     body = json.dumps({"event": "participant_joined", "participant": participant_, **event}).encode()
@@ -118,7 +119,7 @@ def test_any_signed_bytes_are_an_event_or_are_refused(body: bytes) -> None:
         read_event(body)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(answer=st.dictionaries(st.sampled_from(["variants", "campaign", "version", "persona_name", "x"]), JSON))
 def test_any_answer_of_a_persona_api_is_a_persona_or_none(answer: dict[str, Any]) -> None:
     try:
