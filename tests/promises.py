@@ -18,6 +18,9 @@ PROMISES: dict[str, str] = {
     "phone.keys": "pressed keys (RFC 4733) reach the room",
     "phone.bye": "a deleted room hangs up; an agent that leaves does not",
     "phone.hold": "a held call is silent both ways, shows in the room, and resumes",
+    "phone.gone": "a phone that stops sending is hung up after its time, but not while it holds",
+    "phone.process": "python -m local.phone: health, calls, and a clean end on SIGTERM",
+    "phone.process.faults": "a taken port and a missing key are one sentence and exit status 2",
     "phone.busy": "nobody in the room: rings, then 486",
     "phone.unavailable": "LiveKit unreachable: 503, not silence",
     "phone.many": "calls at once from one caller each have a room and an id of their own",
@@ -118,6 +121,28 @@ PROMISES: dict[str, str] = {
     "deploy.livekit": "The LiveKit server takes livekit.yaml with compose's environment, and would refuse an unknown key.",
     "deploy.valkey": "Each process may do in Valkey what it has to, and nothing with the others' keys.",
     "deploy.valkey_closed": "Nobody reads Valkey without a password; a health check can only ask whether it lives.",
+    # tests/contract/test_local_models.py, test_scripted_models.py
+    "models.heard": "What the models server speaks it hears word for word, also through 8 kHz µ-law.",
+    "models.heard_at_once": "Callers at once each get their own words; silence gets none.",
+    "models.plugin": "LiveKit's openai plugin hears, speaks and thinks with the models server.",
+    "models.plugin_error": "The plugin sees a refusal as a status at once.",
+    "models.voices": "Every voice name speaks; OpenAI's names sound different.",
+    "models.refusals": "Bad requests get one sentence in OpenAI's shape.",
+    "models.busy_port": "A busy port ends a models server with one sentence and status 2.",
+    "scripted.heard": "The scripted ear gives the true words, also mid-sentence, and none for noise, after 150 ms.",
+    "scripted.times": "The scripted model and voice keep their times.",
+    "scripted.reply": "The scripted model says or calls what it is told, and counts.",
+    "scripted.failures": "Each scripted part fails as told and works again.",
+    # cli
+    "trunk.add": "`trunk add` rings at most 30 s, gives each call its room, sends no agent, and lets nobody else in",
+    "trunk.doctor": "the doctor names trunks that are open to everyone and rules that send agents by themselves",
+    "cli.call": "`call` waits for the greeting, speaks, and says what was heard and how long each reply took",
+    "cli.call_unanswered": "a call that is refused ends with status 1 and one sentence",
+    "cli.call_play": "a WAV is played as it is",
+    "cli.doctor": "the doctor finds nothing in a stack that is well, and names a part that is not",
+    "cli.personas": "personas and numbers are listed, shown, added and removed from the command line",
+    "cli.port_taken": "a port that is taken is replaced and told",
+    "cli.part_fails": "a part that does not come up is named with its log, and everything is stopped",
 }
 
 

@@ -9,12 +9,14 @@ import numpy as np
 from livekit import api, rtc
 from numpy.typing import NDArray
 
+from local.phone.media import close_stream
 from tests.livekit_server import LiveKitServer
 
 RATE = 48_000
 FRAME = RATE // 100
 POLL_S = 0.02
 MAX_FRAMES = 6_000
+JOIN_TIMEOUT_S = LEAVE_TIMEOUT_S = 10.0
 
 
 @dataclass(eq=False)
@@ -40,7 +42,8 @@ class Guest:
         on("participant_disconnected", lambda _who: self.left.set())
         on("track_muted", lambda _who, _its: self.muted.append(True))
         on("track_unmuted", lambda _who, _its: self.muted.append(False))
-        await self.room.connect(server.url, server.token(self.name, "agent-guest", kind="agent"))
+        async with asyncio.timeout(JOIN_TIMEOUT_S):
+            await self.room.connect(server.url, server.token(self.name, "agent-guest", kind="agent"))
         track = rtc.LocalAudioTrack.create_audio_track("voice", self.source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, red=False)
         await self.room.local_participant.publish_track(track, options)
@@ -52,8 +55,9 @@ class Guest:
             task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=2)
-        await self.room.disconnect()
-        await self.source.aclose()
+        async with asyncio.timeout(LEAVE_TIMEOUT_S):
+            await self.room.disconnect()
+            await self.source.aclose()
 
     def start(self, work: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(work)
@@ -78,7 +82,7 @@ class Guest:
                 if self.tone is None:
                     await self.source.capture_frame(event.frame)
         finally:
-            await stream.aclose()
+            await close_stream(stream)
 
     async def _sing(self, hertz: int) -> None:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -15,6 +16,21 @@ from switchboard import logs
 from switchboard.settings import Settings, SettingsError
 
 PRIORITY = -10
+SWEEP_S = 5.0
+
+
+async def sweep() -> None:
+    """Collects garbage here and nowhere else.
+
+    A collection may release handles of livekit's library. On one of the library's own threads, where an automatic
+    one may happen to run, that can lock up the process or abort it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        gc.collect()
 
 
 async def serve(settings: Settings) -> None:
@@ -22,7 +38,8 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Line(settings) as line:
+    async with Line(settings) as line, asyncio.TaskGroup() as tasks:
+        sweeping = tasks.create_task(sweep())
         runner = await serve_health(line, settings)
         try:
             api = runner.addresses[0]
@@ -34,6 +51,7 @@ async def serve(settings: Settings) -> None:
             await stop.wait()
         finally:
             await runner.cleanup()
+            sweeping.cancel()
 
 
 def main() -> int:
@@ -56,7 +74,16 @@ def main() -> int:
         taken = f"SIP_PORT {settings.sip_port} or SIP_API_PORT {settings.sip_api_port} on {settings.sip_host}"
         print(f"{taken} cannot be opened ({error.strerror}): free it, or set another one.", file=sys.stderr)
         return 2
+    finish()
     return 0
+
+
+def finish() -> None:
+    """Ends the process at once: livekit's native threads abort one that is being taken down in the usual way."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ WATCH_S = 0.5
 # Keys pressed faster than the room takes them.
 MAX_KEYS = 64
 BYE_TIMEOUT_S = 2.0
+# For the room's library to let go of a join that is no longer wanted.
+CANCEL_TIMEOUT_S = 3.0
 
 
 class IncomingCall:
@@ -217,8 +219,8 @@ class IncomingCall:
         finally:
             if not task.done():
                 task.cancel()
-                await asyncio.wait([task])
-        if not task.cancelled():
+                await asyncio.wait([task], timeout=CANCEL_TIMEOUT_S)
+        if task.done() and not task.cancelled():
             task.result()
 
     async def _watch_media(self) -> None:

@@ -1,6 +1,7 @@
 """Audio between one phone and one room, each frame handed on as it arrives."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,7 @@ GAP_S = 0.1
 MAX_WAITING = 16
 # Frames of a second speaker that wait for the first one's clock.
 MAX_BEHIND = 3
+STREAM_TIMEOUT_S = 1.0
 
 Samples = NDArray[np.int16]
 
@@ -59,6 +61,13 @@ def add_up(frames: list[Samples]) -> Samples:
         length = min(len(total), len(frame))
         total[:length] += frame[:length]
     return np.clip(total, -32768, 32767).astype(np.int16)
+
+
+async def close_stream(stream: rtc.AudioStream) -> None:
+    """Closes a stream even when the library's own end-of-stream event never comes."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STREAM_TIMEOUT_S):
+            await stream.aclose()
 
 
 class Filler:
@@ -146,7 +155,7 @@ class Bridge:
         finally:
             self._mixer.remove(sid)
             self._streams.pop(sid, None)
-            await stream.aclose()
+            await close_stream(stream)
 
     def _send(self, samples: Samples) -> None:
         if self._audio is not None and not self._audio.held:
