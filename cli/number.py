@@ -26,7 +26,8 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def show(number: Number, as_json: Json = False) -> None:
     """Where one number leads."""
-    found = Api.of(Settings.read()).get("numbers", _checked(number))
+    number = _checked(number)
+    found = Api.of(Settings.read()).get("numbers", number)
     if as_json:
         return print_json(found)
     return typer.echo(f"{found['number']}: {_leads_to(found)}")
@@ -35,14 +36,16 @@ def show(number: Number, as_json: Json = False) -> None:
 @app.command()
 def add(number: Number, persona: Annotated[str, typer.Argument(help="The persona's short name.")]) -> None:
     """Lead a number to a persona, from its next call on."""
-    stored = Api.of(Settings.read()).put("numbers", _checked(number), body={"persona": persona})
+    number = _checked(number)
+    stored = Api.of(Settings.read()).put("numbers", number, body={"persona": persona})
     typer.echo(f"{stored['number']}: {_leads_to(stored)}")
 
 
 @app.command()
 def remove(number: Number) -> None:
     """Forget a number; the default persona answers it from then on."""
-    Api.of(Settings.read()).delete("numbers", _checked(number))
+    number = _checked(number)
+    Api.of(Settings.read()).delete("numbers", number)
     typer.echo(f"{number}: removed.")
 
 

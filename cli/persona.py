@@ -45,7 +45,7 @@ def add(
     slug: Annotated[str, typer.Option(help="Its short name; else the file's field `slug`, or the file's name.")] = "",
 ) -> None:
     """Add a persona, or a new version of it. Calls from now on use it."""
-    persona = _read(file)
+    persona = read(file)
     name = slug or str(persona.get("slug") or file.stem)
     if not _SLUG.fullmatch(name):
         raise CommandFailed(f"{name!r} is no short name: give one of small letters, digits and dashes by --slug.")
@@ -63,7 +63,7 @@ def remove(slug: Slug) -> None:
     typer.echo(f"{slug}: removed.")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
     """The persona in a file. Raises `CommandFailed` naming the file and what is wrong."""
     try:
         if file.stat().st_size > _MAX_BYTES:
