@@ -20,8 +20,8 @@ TICK_S = 0.02
 TICK = int(RATE * TICK_S)
 # Who sends nothing this long gets silence filled in, so that the other side's clock goes on.
 GAP_S = 0.1
-# 320 ms of audio on the way into the room; beyond it the oldest goes.
-MAX_WAITING = 16
+# Packets that wait on their way, in each direction; after a stall the oldest go, so that no delay stays.
+MAX_WAITING = 8
 # Frames of a second speaker that wait for the first one's clock.
 MAX_BEHIND = 3
 STREAM_TIMEOUT_S = 1.0
@@ -145,7 +145,9 @@ class Bridge:
             await asyncio.wait(streams, timeout=2)
 
     async def _play(self, sid: str, track: rtc.Track) -> None:
-        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=self.ptime)
+        stream = rtc.AudioStream(
+            track, sample_rate=RATE, num_channels=1, frame_size_ms=self.ptime, capacity=MAX_WAITING
+        )
         try:
             async for event in stream:
                 mixed = self._mixer.add(sid, np.frombuffer(event.frame.data, dtype=np.int16))

@@ -63,6 +63,8 @@ class OutgoingCall:
         self.ringing_s: float | None = None
         self.digits: list[str] = []
         """Keys that the other side pressed."""
+        self.sending = True
+        """False: sends no packets at all, as a phone that lost its network."""
         self.last_sound = self.first_sound = 0.0
         self._clients, self._wire = clients, wire
         self._dialed_at = 0.0
@@ -237,7 +239,7 @@ class OutgoingCall:
         item = self._waiting.popleft() if self._waiting else self._silence
         if isinstance(item, DtmfEvent):
             self._send_event(item)
-        else:
+        elif self.sending:
             self._send(item)
         if not self._waiting:
             self._spoken.set()

@@ -212,7 +212,7 @@ async def test_a_phone_that_vanished_is_hung_up_but_not_while_it_holds(
         call = await caller.dial(address(line))
         guest = await party.first()
         await call.hold("inactive")
-        call.port.close()
+        call.sending = False
         heard = len(guest.heard)
         await eventually(lambda: len(guest.heard) > heard + 250)
         assert line.calls == 1
