@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 from livekit import api
 
+from agent.models import LOCAL, endpoints
 from cli import trunk
 from cli.fault import CommandFailed
 from local import external, keys, livekit, probe
@@ -225,9 +226,6 @@ def _told(settings: Settings) -> dict[str, str]:
 async def _models(place: Place) -> list[Finding]:
     if not place.runs("agent") and "models" not in outside(place.settings):
         return []
-    # Imports the speech libraries, which no other check needs.
-    from agent.models import LOCAL, endpoints
-
     found: dict[str, Finding] = {}
     async with _session() as session:
         for part in ("stt", "llm", "tts"):
