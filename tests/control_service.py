@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from tests.postgres_server import fresh_database
 from tests.redis_server import RedisServer, redis_server
 
 INTERNAL_TOKEN = "internal-token-of-tests"
 LIVEKIT_SECRET = "secret-of-tests-that-is-long-enough"
-START_S = 20.0
+START_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ControlService:
         headers = dict(more.pop("headers", {}))
         if key is not None:
             headers["Authorization"] = f"Bearer {key or self.admin_key}"
-        async with self.http.request(method, self.base + path, headers=headers, **more) as answer:
+        async with self.http.request(method, URL(self.base + path, encoded=True), headers=headers, **more) as answer:
             is_json = answer.content_type == "application/json"
             body = await answer.json() if is_json else await answer.text()
             return Answer(answer.status, body, dict(answer.headers))

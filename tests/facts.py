@@ -10,7 +10,7 @@ from switchboard import fact
 from switchboard.fact import Fact, Source
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def said(conversation: str, text: str, *, role: str = "user", call_id: UUID | None = None, **more: Any) -> Fact:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from control import recorder
+from control.__main__ import main
 from control.app import Parts, create_app
 from control.conversations.calls import latencies, quantile, transcript
 from control.conversations.log import Event
@@ -17,7 +18,7 @@ from control.conversations.web import web_call
 from control.db.pool import dsn
 from control.db.queries import load
 from control.errors import Unavailable
-from switchboard import stream
+from switchboard import logs, stream
 from switchboard.call import DIALED, call_id_of_browser, caller_of
 from switchboard.settings import Settings
 from tests.facts import a_call
@@ -124,3 +125,27 @@ def test_a_browser_is_sent_to_the_public_address_where_there_is_one() -> None:
 def test_without_livekit_a_browsers_call_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="LIVEKIT_URL"):
         web_call(settings(), "+15550100001")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://x"),
+        ("INTERNAL_TOKEN", ""),
+        ("CONTROL_PORT", "http"),
+        ("SWITCHBOARD_HOEM", "x"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logs, "configure", lambda *_args, **_more: None)
+    whole = {"DATABASE_URL": "postgresql://x/y", "INTERNAL_TOKEN": "t", "CONTROL_PORT": "0", "SWITCHBOARD_HOME": "."}
+    for setting, given in (whole | {name: value}).items():
+        monkeypatch.setenv(setting, given)
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert name in said
+    assert said.count("\n") == 1
