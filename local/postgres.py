@@ -53,6 +53,13 @@ def socket_folder(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"switchboard-{os.getuid()}-{mark}"
 
 
+def forget_sockets(home: Path) -> None:
+    """Removes the socket's folder when it is not in the home; the next start makes it again."""
+    folder = socket_folder(home)
+    if not folder.is_relative_to(home):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def part(home: Path, sockets: Path, env: Mapping[str, str]) -> Part:
     """The server with its data in `home/postgres`; ready when our database answers."""
     data = home / "postgres"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from local import external, keys, state
+from local import external, keys, postgres, state
 from local.part import Part
 from local.ports import Ports
 from local.stack import MARKER, Stack, build
@@ -46,6 +46,7 @@ async def serve(
         finally:
             ports.close()
             state.forget(home)
+            postgres.forget_sockets(home)
 
 
 def prepare_home(home: Path) -> Path:
