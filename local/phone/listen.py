@@ -48,7 +48,7 @@ def speech(samples: Samples, *, hangover: float = HANGOVER_S, shortest: float = 
     if not loud.any():
         return []
     edges = np.flatnonzero(np.diff(np.concatenate(([0], loud.astype(np.int8), [0]))))
-    raw = [Interval(a * FRAME_S, b * FRAME_S) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    raw = [Interval(int(a) / 100, int(b) / 100) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     return [found for found in _joined(raw, hangover) if found.end - found.start >= shortest]
 
 
