@@ -15,6 +15,9 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from switchboard import stream
+from switchboard.fact import Fact
+from tests.facts import until
 from tests.postgres_server import fresh_database
 from tests.redis_server import RedisServer, redis_server
 
@@ -58,6 +61,19 @@ class ControlService:
             is_json = answer.content_type == "application/json"
             body = await answer.json() if is_json else await answer.text()
             return Answer(answer.status, body, dict(answer.headers))
+
+    async def record(self, facts: list[Fact]) -> None:
+        """Puts facts on the stream; returns when they are recorded."""
+        redis = stream.connect(self.redis.url)
+        await stream.add(redis, facts)
+        await redis.aclose()
+        ids = [str(one.id) for one in facts]
+
+        async def recorded() -> bool:
+            answer = await self.request("POST", "/internal/facts/unrecorded", key=INTERNAL_TOKEN, json={"ids": ids})
+            return answer.status == 200 and not answer.body["unrecorded"]
+
+        await until(recorded)
 
     async def start(self) -> None:
         """Returns when it answers."""
