@@ -18,6 +18,8 @@ SYNCHRONOUS, RATE, UTF8, CHARACTERS = 2, 1, 1, 1
 WORDS_A_MINUTE = 165
 TIMEOUT_S = 10.0
 MAX_SECONDS = 600
+# Its voice of British English goes by "en" alone.
+NAMES = {"en-gb": "en"}
 ON_SOUND = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 DATA = Path(espeakng_loader.get_data_path())  # type: ignore[no-untyped-call]
@@ -35,8 +37,7 @@ async def speak(text: str, voice: str, *, speed: float = 1.0) -> tuple[sound.Sig
 def languages() -> frozenset[str]:
     """The codes of the languages it speaks, lower case: en, en-us, de, …"""
     folder = DATA / "lang"
-    # British English is in the file "en".
-    return frozenset({"en-gb"} | {file.name.lower() for file in folder.rglob("*") if file.is_file()})
+    return frozenset({*NAMES} | {file.name.lower() for file in folder.rglob("*") if file.is_file()})
 
 
 @lru_cache(maxsize=1)
@@ -51,7 +52,8 @@ def _library() -> tuple[ctypes.CDLL, int]:
 
 def _speak(text: str, voice: str, speed: float) -> tuple[sound.Signal, int]:
     library, rate = _library()
-    if library.espeak_SetVoiceByName(voice.encode()):
+    code, plus, variant = voice.partition("+")
+    if library.espeak_SetVoiceByName(f"{NAMES.get(code, code)}{plus}{variant}".encode()):
         raise SpeechFailed(f"espeak-ng has no voice {voice!r}")
     library.espeak_SetParameter(RATE, round(WORDS_A_MINUTE * speed), 0)
     parts: list[bytes] = []

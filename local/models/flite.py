@@ -14,6 +14,7 @@ from local.models.speech import SpeechFailed
 
 VOICES = ("slt", "rms", "awb", "kal16")
 TIMEOUT_S = 10.0
+RATE = 16_000
 EMPTY_WAV = 44
 # It reads ASCII alone, and silently drops the rest.
 SPOKEN = str.maketrans(
@@ -41,23 +42,21 @@ def binary() -> str | None:
     return shutil.which("flite")
 
 
-async def speak(
-    text: str, voice: str, *, pitch_hz: int | None = None, speed: float = 1.0
-) -> tuple[sound.Signal, int]:
-    """The text as sound and its rate (16 kHz). Raises SpeechFailed."""
-    options = ["-voice", voice, "--setf", f"duration_stretch={1 / speed:.3f}"]
-    if pitch_hz:
-        options += ["--setf", f"int_f0_target_mean={pitch_hz}"]
+async def speak(text: str, voice: str, *, pitch: int = 100, speed: float = 1.0) -> tuple[sound.Signal, int]:
+    """The text as sound and its rate; `pitch` is per cent of the voice's own. Raises SpeechFailed."""
+    # Not every voice heeds flite's own setting of pitch: it speaks slower or faster, and is played the other way.
+    options = ["-voice", voice, "--setf", f"duration_stretch={pitch / 100 / speed:.3f}"]
     with tempfile.TemporaryDirectory(prefix="flite-") as folder:
         # To a pipe it writes the head alone: it opens its output again for each sentence.
         wav = Path(folder) / "spoken.wav"
         await _run(text, Path(folder), *options, "-o", str(wav))
         if not wav.exists() or wav.stat().st_size <= EMPTY_WAV:
-            return np.zeros(0, np.float32), 16_000
+            return np.zeros(0, np.float32), RATE
         try:
-            return sound.read_wav(wav.read_bytes())
+            signal, rate = sound.read_wav(wav.read_bytes())
         except sound.NotWav as wrong:
             raise SpeechFailed(f"flite's answer could not be read: {wrong}") from wrong
+    return signal, rate * pitch // 100
 
 
 async def phones(text: str, voice: str) -> Sequence[tuple[str, float]]:

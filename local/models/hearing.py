@@ -22,7 +22,8 @@ WAITING = 32
 TIMEOUT_S = 30.0
 FRAME_S = VAD_WINDOW_SAMPLES / RATE
 SPEECH, LEAST_SPEECH_S = 0.5, 0.1
-MARGIN_S = 0.25
+# Measured on 8 kHz telephone sound: a short lead and a long quiet end are heard best.
+LEAD_S, TAIL_S = 0.1, 0.6
 # The model was made for short pieces; long sound is cut at its longest pauses.
 PIECE_S, LEAST_PIECE_S = 18.0, 6.0
 
@@ -75,7 +76,10 @@ def _load() -> Transcriber:
 
 def _pieces(signal: sound.Signal, rate: int) -> list[sound.Signal]:
     signal = sound.resample(signal, rate, RATE)
-    return [signal[start:end] for start, end in spans(_speech(signal))]
+    cuts = list(spans(_speech(signal)))
+    # Where the recording ends with the words, quiet is added.
+    signal = np.pad(signal, (0, max([0, *(end - len(signal) for _, end in cuts)])))
+    return [signal[start:end] for start, end in cuts]
 
 
 def _speech(signal: sound.Signal) -> list[bool]:
@@ -91,8 +95,7 @@ def spans(speech: list[bool]) -> Iterator[tuple[int, int]]:
     spoken = [at for at, voiced in enumerate(speech) if voiced]
     if len(spoken) * FRAME_S < LEAST_SPEECH_S:
         return
-    margin = round(MARGIN_S / FRAME_S)
-    start, end = max(0, spoken[0] - margin), spoken[-1] + 1 + margin
+    start, end = max(0, spoken[0] - round(LEAD_S / FRAME_S)), spoken[-1] + 1 + round(TAIL_S / FRAME_S)
     while (end - start) * FRAME_S > PIECE_S:
         cut = _longest_pause(speech, start)
         if any(speech[start:cut]):

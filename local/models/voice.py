@@ -5,6 +5,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -22,30 +23,30 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A voice of ours. `name` is the engine's; `pitch_hz` moves flite's away from its own pitch."""
+    """A voice of ours. `name` is the engine's; `pitch` (flite) is per cent of its own."""
 
     engine: Literal["flite", "espeak"]
     name: str
-    pitch_hz: int | None = None
+    pitch: int = 100
 
 
 DEFAULT = Voice("flite", "slt")
 DEFAULT_ESPEAK = Voice("espeak", "en-us")
 # OpenAI's names: the two columns are with and without flite.
 NAMED = {
-    "alloy": (Voice("flite", "slt", 175), Voice("espeak", "en-us+f2")),
+    "alloy": (Voice("flite", "slt", 95), Voice("espeak", "en-us+f2")),
     "ash": (Voice("flite", "rms"), Voice("espeak", "en-us+m3")),
     "ballad": (Voice("flite", "awb"), Voice("espeak", "en-gb+m1")),
-    "cedar": (Voice("flite", "rms", 85), Voice("espeak", "en-us+m5")),
-    "coral": (Voice("flite", "slt", 205), Voice("espeak", "en-us+f3")),
-    "echo": (Voice("flite", "rms", 115), Voice("espeak", "en-us+m1")),
-    "fable": (Voice("flite", "awb", 150), Voice("espeak", "en-gb")),
-    "marin": (Voice("flite", "slt", 160), Voice("espeak", "en-us+f4")),
+    "cedar": (Voice("flite", "rms", 90), Voice("espeak", "en-us+m5")),
+    "coral": (Voice("flite", "slt", 108), Voice("espeak", "en-us+f3")),
+    "echo": (Voice("flite", "rms", 108), Voice("espeak", "en-us+m1")),
+    "fable": (Voice("flite", "awb", 112), Voice("espeak", "en-gb")),
+    "marin": (Voice("flite", "slt", 90), Voice("espeak", "en-us+f4")),
     "nova": (Voice("flite", "slt"), Voice("espeak", "en-us+f1")),
-    "onyx": (Voice("flite", "rms", 78), Voice("espeak", "en-us+m7")),
-    "sage": (Voice("flite", "slt", 190), Voice("espeak", "en-gb+f2")),
-    "shimmer": (Voice("flite", "slt", 220), Voice("espeak", "en-gb+f4")),
-    "verse": (Voice("flite", "awb", 115), Voice("espeak", "en-gb+m4")),
+    "onyx": (Voice("flite", "rms", 83), Voice("espeak", "en-us+m7")),
+    "sage": (Voice("flite", "slt", 104), Voice("espeak", "en-gb+f2")),
+    "shimmer": (Voice("flite", "slt", 115), Voice("espeak", "en-gb+f4")),
+    "verse": (Voice("flite", "awb", 92), Voice("espeak", "en-gb+m4")),
 }
 
 
@@ -84,8 +85,8 @@ async def synthesise(text: str, voice: str = "", *, speed: float = 1.0) -> sound
 async def _speak(text: str, voice: Voice, speed: float) -> sound.Samples:
     if voice.engine == "flite":
         try:
-            async with _slots:
-                signal, rate = await flite.speak(text, voice.name, pitch_hz=voice.pitch_hz, speed=speed)
+            async with _slot():
+                signal, rate = await flite.speak(text, voice.name, pitch=voice.pitch, speed=speed)
             return sound.to_samples(sound.resample(signal, rate, RATE))
         except SpeechFailed as failed:
             log.warning("voice_replaced", voice=f"flite:{voice.name}", by=DEFAULT_ESPEAK.name, reason=str(failed))
@@ -94,16 +95,21 @@ async def _speak(text: str, voice: Voice, speed: float) -> sound.Samples:
     return sound.to_samples(sound.resample(signal, rate, RATE))
 
 
+def _slot() -> asyncio.Semaphore:
+    """So many flites at once; a semaphore belongs to one loop."""
+    return _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(FLITE_AT_ONCE))
+
+
 def _default() -> Voice:
     return DEFAULT if flite.binary() else DEFAULT_ESPEAK
 
 
 def _flite(rest: str) -> Voice:
-    """`slt`, or `slt@190` for another pitch in Hz."""
+    """`slt`, or `slt@90` for another pitch, 70 to 140 per cent of its own."""
     found = re.fullmatch(r"(\w+)(?:@(\d{2,3}))?", rest)
     if not flite.binary() or not found or found[1] not in flite.VOICES:
         return _default()
-    return Voice("flite", found[1], min(400, max(50, int(found[2]))) if found[2] else None)
+    return Voice("flite", found[1], min(140, max(70, int(found[2] or 100))))
 
 
 def _espeak(rest: str) -> Voice | None:
@@ -142,4 +148,4 @@ class _Cache:
 
 
 _cache = _Cache()
-_slots = asyncio.Semaphore(FLITE_AT_ONCE)
+_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
