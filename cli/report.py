@@ -1,7 +1,9 @@
 """What `up` prints while the stack comes up and runs."""
 
+import json
 import os
 import sys
+import urllib.request
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +11,9 @@ from rich.markup import escape
 
 from local.part import Part
 from local.stack import Stack
+
+_SHOWN = 5
+_ASK_S = 2.0
 
 
 class StackPrinter:
@@ -63,12 +68,24 @@ def _invitation(stack: Stack) -> list[str]:
     lines = []
     if urls.sip:
         host = urls.sip.removeprefix("sip:")
-        lines += [
-            "",
-            f"Dial    sip:+15550100001@{host}  (Harbor Hotel)",
-            f"        sip:+15550100002@{host}  (Maple Dental)",
-            '        or: switchboard call +15550100001 --say "What time is breakfast served?"',
-        ]
+        numbers = _numbers(stack) or [("+15550100001", "default")]
+        lines.append("")
+        lines += [f"Dial    sip:{number}@{host}  ({escape(persona)})" for number, persona in numbers]
+        lines.append(f'or      switchboard call {numbers[0][0]} --say "What time is breakfast served?"')
     if urls.control:
         lines.append(f"Control {urls.control}  (key in {stack.home / 'admin.key'})")
     return lines
+
+
+def _numbers(stack: Stack) -> list[tuple[str, str]]:
+    """The first numbers and who answers them; none when control does not say."""
+    try:
+        request = urllib.request.Request(  # noqa: S310 (the address is our own)
+            f"{stack.urls.control}/numbers?limit={_SHOWN}",
+            headers={"Authorization": f"Bearer {(stack.home / 'admin.key').read_text().strip()}"},
+        )
+        with urllib.request.urlopen(request, timeout=_ASK_S) as answer:  # noqa: S310
+            found = json.load(answer)["numbers"]
+        return [(one["number"], one["persona"] or f"campaign {one['campaign']}") for one in found]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -171,7 +171,9 @@ def _programs(settings: Settings, chosen: _Chosen, env: Mapping[str, str]) -> tu
             advice="set STT_BASE_URL, LLM_BASE_URL and TTS_BASE_URL to models that you run",
         ),
         _program(("control",), chosen.control, env, host=host, needs=("postgres", "redis"), patience_s=8),
-        _program(("webhook",), chosen.webhook, without_database, host=host, needs=("livekit", "redis")),
+        _program(
+            ("webhook",), chosen.webhook, without_database, host=host, needs=("livekit", "redis"), patience_s=12
+        ),
         _program(
             ("agent",), chosen.agent, without_database, path="/ready", needs=("livekit", "redis"), patience_s=12
         ),

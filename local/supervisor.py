@@ -131,29 +131,34 @@ class Supervisor:
             await asyncio.sleep(pause)
 
     async def _bring_up(self, kept: _Kept) -> str | None:
-        """Starts the part's process and waits until it is ready; else says why it is not."""
-        part = kept.part
-        command = await part.prepare(lambda text: self._report.note(part.name, text))
-        log = self._log_of(part)
-        self._before_start(part)
+        """Starts the part's process and waits until it is ready; else says why it is not.
+
+        At its first start, what another try cannot mend is raised. Later the other parts go on without it.
+        """
         try:
+            return await self._start(kept)
+        except (PartFailed, SettingsError) as error:
+            if not kept.came_up.is_set():
+                raise
+            return str(error)
+
+    async def _start(self, kept: _Kept) -> str | None:
+        part, log = kept.part, self._log_of(kept.part)
+        try:
+            command = await part.prepare(lambda text: self._report.note(part.name, text))
+            self._before_start(part)
             kept.process = await Process.start(command, log, part.death_signal)
         except OSError as error:
-            raise PartFailed(self._sentence(part, f"{command.argv[0]} cannot be run: {error.strerror}")) from None
+            raise PartFailed(self._sentence(part, f"{error.filename or part.name}: {error.strerror}")) from None
         self._mark(kept, "starting")
         try:
             status = await _ready_or_ended(part, kept.process)
         except TimeoutError:
             await kept.process.stop(part.stop_signal, part.patience_s)
-            why = f"not ready after {part.deadline_s:.0f} s"
-            if not kept.came_up.is_set():
-                raise PartFailed(self._sentence(part, why)) from None
-            return why
-        if status is None:
-            return None
-        if status == _BAD_SETTINGS and not kept.came_up.is_set():
+            raise PartFailed(self._sentence(part, f"not ready after {part.deadline_s:.0f} s")) from None
+        if status == _BAD_SETTINGS:
             raise SettingsError(f"{part.name}: {_last_line(log)}")
-        return _ending(status)
+        return None if status is None else _ending(status)
 
     async def _until_it_ends(self, kept: _Kept) -> str:
         assert kept.process is not None  # noqa: S101

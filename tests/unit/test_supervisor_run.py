@@ -47,6 +47,7 @@ class Told:
 
     def restarting(self, part: Part, why: str, pause_s: float) -> None:
         self.lines.append(f"{part.name} {why}")
+        self.change.set()
         self.pauses.append(pause_s)
 
     def changed(self, states: Mapping[str, PartStatus]) -> None:
@@ -55,6 +56,12 @@ class Told:
                 self.order.append((name, status.state))
         self.states = dict(states)
         self.change.set()
+
+    async def until_line(self, text: str) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while not any(text in line for line in self.lines):
+                self.change.clear()
+                await self.change.wait()
 
     async def until(self, name: str, state: str, *, other_than: int | None = None) -> int:
         """The pid of the part once it is in `state` (as another process than `other_than`)."""
@@ -165,8 +172,27 @@ async def test_a_program_that_cannot_be_run_is_named(tmp_path: Path) -> None:
 
     part = a_part("server", tmp_path, prepare=prepare)
     run = Supervisor([part], logs=tmp_path, report=Told()).run(asyncio.Event())
-    with pytest.raises(PartFailed, match=r"server did not come up .*missing cannot be run: No such file"):
+    with pytest.raises(PartFailed, match=r"server did not come up .*missing: No such file"):
         await asyncio.wait_for(run, LIMIT_S)
+
+
+async def test_a_part_that_cannot_start_again_does_not_take_the_others_down(tmp_path: Path) -> None:
+    full = asyncio.Event()
+    well = a_part("server", tmp_path)
+
+    async def prepare(say: Say) -> Command:
+        if full.is_set():
+            raise OSError(28, "No space left on device", "server.conf")
+        return await well.prepare(say)
+
+    async with running(tmp_path, a_part("server", tmp_path, prepare=prepare), a_part("other", tmp_path)) as told:
+        first, other = await told.until("server", "ready"), await told.until("other", "ready")
+        full.set()
+        os.kill(first, signal.SIGKILL)
+        await told.until_line("No space left on device")
+        full.clear()
+        assert await told.until("server", "ready", other_than=first)
+        assert told.states["other"].pid == other
 
 
 def test_pauses_grow_to_half_a_minute_and_shrink_after_a_steady_run() -> None:
