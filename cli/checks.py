@@ -25,7 +25,7 @@ from cli.fault import CommandFailed
 from local import external, keys, livekit, probe
 from local.models import flite
 from local.part import PartFailed
-from local.stack import outside
+from local.stack import outside, reachable
 from local.state import Supervised
 from switchboard.outbound import Outbound
 from switchboard.settings import Settings, SettingsError
@@ -318,7 +318,7 @@ async def _phone(place: Place) -> list[Finding]:
     if not place.runs("phone"):
         return []
     port = place.settings.sip_port
-    ok = await probe.sip_ok(port)
+    ok = await probe.sip_ok(port, reachable(place.settings.sip_host))
     return [Finding("phone line", f"OPTIONS {'answered' if ok else 'not answered'}", "" if ok else "see phone.log")]
 
 
