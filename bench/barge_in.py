@@ -17,7 +17,7 @@ from bench import facts
 from bench.figures import Figures, Spread, Target
 from bench.options import main, parser
 from bench.script import Script
-from bench.sounds import Utterance, cough, throat, utterances
+from bench.sounds import Utterance, backchannel, cough, throat, utterances
 from bench.stack import BenchFailed, Measured
 from bench.talk import Said, Talk, talk
 from local.phone import listen
@@ -32,8 +32,7 @@ QUESTIONS = (
 )
 LONG = (
     "We have forty two rooms on five floors, most of them with a view of the harbor, and every one has a desk, "
-    "a kettle and a bath. The upper floors are quiet at night, while the lower ones are closer to the garden. "
-    "Breakfast is served downstairs, and the kitchen stays open until late in the evening."
+    "a kettle and a bath. The upper floors are quiet at night."
 )
 SHORT = "Of course, go ahead."
 WORDS = (
@@ -58,16 +57,20 @@ WORDS = (
     "I want to cancel my booking.",
     "Which floor is the quietest?",
 )
-BACKCHANNELS = ("Mm hmm.", "Uh huh.", "Yeah.", "Okay.", "Right.")
+# With the seconds that a listener takes to say them.
+BACKCHANNELS = {"Mm hmm.": 0.5, "Uh huh.": 0.4, "Yeah.": 0.35, "Okay.": 0.45, "Right.": 0.4}
+OTHER_VOICE = "flite:rms"
 NOISES = 20
 TRIES_A_CALL = 5
 # How far into the reply the caller makes a sound.
-INTO_REPLY_S = (1.2, 3.5)
+INTO_REPLY_S = (1.0, 4.0)
 LONGEST_PAUSE_S = 1.0
 # Loud frames of the same reply differ by less than this when it is said once and whole.
 SAME_S = 0.3
 # A gap that is looked at: from the noise until so long after it.
 AFTER_NOISE_S = 3.0
+BREATH_S = 0.6
+LONGEST_S = 2.0
 OVER_S = 1.5
 
 
@@ -104,8 +107,8 @@ async def run(options: argparse.Namespace, found: Measured) -> Figures:
 
 async def _noises(voice: str) -> list[Utterance]:
     """Backchannels of two speakers, coughs and throats, five of each."""
-    first = await utterances(BACKCHANNELS, voice)
-    second = await utterances(BACKCHANNELS, "flite:rms")
+    first = [await backchannel(text, seconds, voice) for text, seconds in BACKCHANNELS.items()]
+    second = [await backchannel(text, seconds, OTHER_VOICE) for text, seconds in BACKCHANNELS.items()]
     return [*first, *map(cough, range(5)), *second, *map(throat, range(5))]
 
 
@@ -120,10 +123,10 @@ class _Bench:
     async def interruptions(self, words: Sequence[Utterance]) -> list[Mapping[str, Any]]:
         async with talk(self.caller, self.found.stack.sip(self.options.number)) as talking:
             tries = [await self._sound_over_reply(talking, at, one, then=SHORT) for at, one in enumerate(words)]
-        stereo = await asyncio.to_thread(talking.call.recording.stereo)
+        stereo = await talking.recorded(self.options.record)
         record = await facts.record(self.found.stack, talking.call.call_id)
         users = record.said_by("user")
-        return [_interruption(stereo, one, users) for one in tries]
+        return [_interruption(stereo, one, users) for one in tries if one] + _not_made(tries)
 
     async def noises(self, noises: Sequence[Utterance]) -> list[Mapping[str, Any]]:
         async with talk(self.caller, self.found.stack.sip(self.options.number)) as talking:
@@ -131,19 +134,22 @@ class _Bench:
             await talking.turn(self.questions[-1])
             whole = talking.said[0]
             tries = [await self._sound_over_reply(talking, at, one, then=None) for at, one in enumerate(noises)]
-        stereo = await asyncio.to_thread(talking.call.recording.stereo)
+        stereo = await talking.recorded(self.options.record)
         record = await facts.record(self.found.stack, talking.call.call_id)
         users = record.said_by("user")
         agent = listen.speech(stereo[:, 1], hangover=0.0, shortest=0.0)
-        full = _loud_s(agent, whole.ended, tries[0].question.began)
-        return [_noise(agent, stereo, one, full, users) for one in tries]
+        full = _loud_s(agent, whole.ended, talking.said[1].began)
+        return [_noise(agent, stereo, one, full, users) for one in tries if one] + _not_made(tries)
 
-    async def _sound_over_reply(self, talking: Talk, at: int, sound: Utterance, then: str | None) -> Try:
-        """Asks, waits until the agent is well into its reply, makes the sound, and hears what follows to its end."""
+    async def _sound_over_reply(self, talking: Talk, at: int, sound: Utterance, then: str | None) -> Try | None:
+        """Asks, waits until the agent is well into its reply, makes the sound, and hears what follows to its end.
+
+        None when there is no reply to make a sound in.
+        """
         await self.script.reply(LONG)
         question = await talking.say(self.questions[at % (len(self.questions) - 1)])
         if not await talking.reply_begins(question):
-            raise BenchFailed(f"no reply to {question.what.text!r}, so nothing could be interrupted.")
+            return None
         await asyncio.sleep(random.uniform(*INTO_REPLY_S))
         if then is not None:
             await self.script.reply(then)
@@ -159,20 +165,26 @@ class _Bench:
         return Try(sound.text, said, question, until, asked)
 
 
+def _not_made(tries: Sequence[Try | None]) -> list[Mapping[str, Any]]:
+    return [{"kind": "no reply to the question before"} for one in tries if one is None]
+
+
 def _interruption(stereo: listen.Stereo, one: Try, users: Sequence[facts.Line]) -> Mapping[str, Any]:
     """How long the agent went on, and how much it said afterwards."""
-    began = _first_sound(stereo, one.said)
-    agent = listen.speech(stereo[:, 1])
-    silent = listen.silent_after(stereo[:, 1], began)
-    after = began + (silent or 0.0)
-    reply = next((found.start for found in agent if found.start > after + 0.02), None)
+    began, ended = _first_sound(stereo, one.said), _last_sound(stereo, one.said)
+    # A breath between two clauses is no silence: what was said before and goes on after it is one.
+    agent = listen.speech(stereo[:, 1], hangover=BREATH_S)
+    spoken = next((found for found in agent if found.end > began), None)
+    silent_at = spoken.end if spoken and spoken.start <= began else began
+    reply = next((found.start for found in agent if found.start > silent_at), None)
     return {
         "kind": "words",
         "sound": one.kind,
-        "silent_after_s": silent,
-        "agent heard again before the caller's end": reply is not None and reply < one.said.ended,
-        "voice_to_voice": None if reply is None else reply - _last_sound(stereo, one.said),
-        "said afterwards_s": round(_loud_s(agent, after + 0.02, one.until), 2),
+        "at_s": round(began, 2),
+        "silent_after_s": round(silent_at - began, 3),
+        "agent heard again before the caller's end": bool(reply is not None and reply < ended),
+        "voice_to_voice": None if reply is None else round(reply - ended, 3),
+        "said afterwards_s": round(_loud_s(agent, silent_at, one.until), 2),
         "heard as": _heard_as(one, users),
         "asked": one.asked,
     }
@@ -197,6 +209,7 @@ def _noise(
     return {
         "kind": "noise",
         "sound": one.kind,
+        "at_s": round(began, 2),
         "pause_s": round(pause, 3),
         "reply_loud_s": round(loud, 2),
         "whole_reply_loud_s": round(full, 2),
@@ -250,8 +263,9 @@ def _fill(figures: Figures) -> None:
         "pause at a noise": Spread.of(one["pause_s"] for one in noises),
     }
     figures.counts |= {
-        "never silent": sum(one["silent_after_s"] is None for one in words),
+        "silent only at the reply's end": sum(one["silent_after_s"] > LONGEST_S for one in words),
         "heard again while the caller speaks": sum(one["agent heard again before the caller's end"] for one in words),
+        "questions without a reply, so nothing to interrupt": len(figures.cases) - len(words) - len(noises),
         "words without a turn": sum(not one["heard as"] for one in words),
         "goes on after a noise": f"{goes_on} of {len(noises)}",
     }

@@ -26,6 +26,7 @@ def parser(program: str, about: str) -> argparse.ArgumentParser:
     made.add_argument("--voice", default=VOICE, help=f"the callers' voice ({VOICE})")
     made.add_argument("--home", type=Path, help="measure the stack that runs in this SWITCHBOARD_HOME")
     made.add_argument("--scripted", metavar="URL", help="with --home: where its scripted models listen")
+    made.add_argument("--record", type=Path, metavar="DIR", help="keep each call as a stereo WAV, caller left")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the figures, and every case, as JSON")
     return made
 
@@ -36,6 +37,8 @@ Run = Callable[[argparse.Namespace, Measured], Coroutine[Any, Any, Figures]]
 def main(made: argparse.ArgumentParser, run: Run) -> None:
     """Starts the stack, runs, shows. Status 0 even when a target is missed; 1 when the run itself failed."""
     options = made.parse_args()
+    if options.record is not None:
+        options.record.mkdir(parents=True, exist_ok=True)
     try:
         with measured(options.models, home=options.home, scripted=options.scripted) as found:
             show(asyncio.run(run(options, found)), options.json)

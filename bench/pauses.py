@@ -5,7 +5,6 @@ of it, or one that lacks a part: then it had taken the first part for all.
 """
 
 import argparse
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +112,7 @@ async def _call(
     async with talk(caller, found.stack.sip(options.number)) as talking:
         for one in spoken:
             await talking.turn(one)
-    stereo = await asyncio.to_thread(talking.call.recording.stereo)
+    stereo = await talking.recorded(options.record)
     record = await facts.record(found.stack, talking.call.call_id)
     turns = _shared_out([line.text for line in record.said_by("user")], spoken)
     return [

@@ -45,6 +45,20 @@ async def utterances(texts: Sequence[str | Sequence[str | float]], name: str = V
     return list(await asyncio.gather(*(utterance(parts, name) for parts in texts)))
 
 
+async def backchannel(text: str, seconds: float, name: str = VOICE) -> Utterance:
+    """A short word said as listeners say it: the voice alone would draw a "mhm" out to over a second."""
+    said = await voice.synthesise(text, name)
+    speed = len(timing.active(said, voice.RATE)) * timing.FRAME_S / seconds
+    if speed > 1:
+        said = await voice.synthesise(text, name, speed=min(speed, voice.SPEEDS[1]))
+    loud = timing.active(said, voice.RATE)
+    size = round(timing.FRAME_S * voice.RATE)
+    edge = np.zeros(round(EDGE_S * voice.RATE), np.int16)
+    samples = np.concatenate([edge, said[loud[0] * size : (loud[-1] + 1) * size], edge])
+    spoken = timing.Spoken(samples, timing.spread(text, samples, voice.RATE))
+    return Utterance(text, spoken, _packets(samples))
+
+
 def cough(seed: int) -> Utterance:
     """A cough: a burst and its rattling end, 150 to 400 ms."""
     random = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.sounds import Utterance
 from bench.stack import BenchFailed
@@ -13,6 +14,7 @@ from local.phone import listen
 from local.phone.caller import Caller, CallFailed
 from local.phone.listen import Interval
 from local.phone.outgoing import OutgoingCall
+from local.phone.wav import write_wav
 
 GREETING_LIMIT_S = 10.0
 REPLY_LIMIT_S = 8.0
@@ -50,6 +52,13 @@ class Talk:
         said = Said(what, began - started, ended - started, time.time())
         self.said.append(said)
         return said
+
+    async def recorded(self, folder: Path | None) -> listen.Stereo:
+        """The recording so far, also as a WAV named after the call when there is a folder for it."""
+        stereo = await asyncio.to_thread(self.call.recording.stereo)
+        if folder is not None:
+            await asyncio.to_thread(write_wav, folder / f"{self.call.call_id}.wav", stereo)
+        return stereo
 
     async def reply_begins(self, said: Said, timeout: float = REPLY_LIMIT_S) -> bool:
         """Waits for the first sound after `said`."""

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from bench import facts, processes
 from bench.figures import Figures, Spread, Target
@@ -78,7 +79,7 @@ async def run(options: argparse.Namespace, found: Measured) -> Figures:
         ended = await _calls(options, found, caller, sentences)
         figures.cpu_s = processes.spent(before, processes.cpu(found.stack))
         figures.counts["seconds of the run"] = round(time.monotonic() - began, 1)
-    calls = [await _read(found, number, one) for number, one in enumerate(ended)]
+    calls = [await _read(found, options.record, number, one) for number, one in enumerate(ended)]
     _fill(figures, calls, options.at_once)
     return figures
 
@@ -105,9 +106,9 @@ async def _calls(
     return ended
 
 
-async def _read(found: Measured, number: int, ended: _Ended) -> Call:
+async def _read(found: Measured, folder: Path | None, number: int, ended: _Ended) -> Call:
     call = ended.talk.call
-    stereo = await asyncio.to_thread(call.recording.stereo)
+    stereo = await ended.talk.recorded(folder)
     spoken = heard(stereo, list(ended.said))
     record = await facts.record(found.stack, call.call_id)
     stages = record.stages([one.text for one in spoken])
