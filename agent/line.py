@@ -1,11 +1,13 @@
 """The caller's line as the agent sees it: ringing or active, on hold, keys pressed, gone and back."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import structlog
 from livekit import rtc
 
+from agent.ending import Ending, Reason
 from agent.mouth import Hold, Mouth
 from switchboard.call import REJOIN_S, Caller
 from switchboard.fact import Body, Dtmf, HoldChanged
@@ -33,14 +35,14 @@ class Line:
         *,
         tell: Callable[[Body], None],
         on_keys: Callable[[str], None],
-        on_gone: Callable[[str], None],
+        ending: Ending,
     ) -> None:
         self._room = room
         self._caller = caller
         self._mouth = mouth
         self._tell = tell
         self._on_keys = on_keys
-        self._on_gone = on_gone
+        self._ending = ending
         self._active = asyncio.Event()
         self._back = asyncio.Event()
         self._keys = ""
@@ -56,7 +58,7 @@ class Line:
         self._room.on("sip_dtmf_received", self._key)
         participant = self.participant
         if participant is None:
-            self._on_gone("caller_hung_up")
+            self._ending.because(Reason.CALLER_HUNG_UP)
         else:
             self._attributes_changed({}, participant)
 
@@ -83,13 +85,13 @@ class Line:
         if status == ACTIVE:
             self._active.set()
         elif status == HANGUP:
-            self._on_gone("caller_hung_up")
+            self._ending.because(Reason.CALLER_HUNG_UP)
 
     def _disconnected(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity != self._caller.identity:
             return
         if self._caller.kind == "sip":
-            self._on_gone("caller_hung_up")
+            self._ending.because(Reason.CALLER_HUNG_UP)
         elif self._leaving is None or self._leaving.done():
             self._back.clear()
             self._leaving = asyncio.create_task(self._wait_for_return(), name="line.return")
@@ -102,7 +104,7 @@ class Line:
         try:
             await asyncio.wait_for(self._back.wait(), REJOIN_S)
         except TimeoutError:
-            self._on_gone("caller_hung_up")
+            self._ending.because(Reason.CALLER_HUNG_UP)
 
     def _key(self, event: rtc.SipDTMF) -> None:
         if event.participant is None or event.participant.identity != self._caller.identity:
@@ -147,8 +149,9 @@ class Line:
         track = next((pub.track for pub in participant.track_publications.values()), None) if participant else None
         if track is None:
             return None
-        async with asyncio.timeout(POLL_S):
-            for stats in await track.get_stats():
-                if stats.HasField("inbound_rtp"):
-                    return int(stats.inbound_rtp.received.packets_received)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                for stats in await track.get_stats():
+                    if stats.HasField("inbound_rtp"):
+                        return int(stats.inbound_rtp.received.packets_received)
         return None

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from agent.ending import Ending, Reason
 from agent.hearing import Hearing
 from agent.line import Line
 from agent.mouth import Mouth
@@ -32,7 +33,7 @@ class Patience:
         busy: Callable[[], bool],
         say: Say,
         tell: Callable[[Body], None],
-        on_end: Callable[[str], None],
+        ending: Ending,
     ) -> None:
         self._persona = persona
         self._hearing = hearing
@@ -41,7 +42,7 @@ class Patience:
         self._busy = busy
         self._say = say
         self._tell = tell
-        self._on_end = on_end
+        self._ending = ending
 
     async def watch_silence(self) -> None:
         """Asks once whether the caller is still there, then ends the call."""
@@ -56,7 +57,7 @@ class Patience:
             if time.monotonic() - quiet_since < self._persona.silence_timeout_s:
                 continue
             if prompted >= PROMPTS:
-                self._on_end("silence")
+                self._ending.because(Reason.SILENCE)
                 return
             prompted += 1
             self._tell(SilencePrompted(times=prompted))
@@ -72,4 +73,4 @@ class Patience:
         if left == WARN_S:
             await self._say(ALMOST_OVER)
         await asyncio.sleep(left)
-        self._on_end("max_length")
+        self._ending.because(Reason.MAX_LENGTH)

@@ -4,9 +4,9 @@ import importlib
 
 from livekit.local_inference import init_vad
 
-from agent import call, facts, models
+from agent import facts, join, models
 
-__all__ = ["call"]
+__all__ = ["join"]
 
 # The client library loads these on first use, on the loop of the call.
 LATE_IMPORTS = (

@@ -8,6 +8,7 @@ from livekit import rtc
 from livekit.agents import Agent, ModelSettings, StopResponse, function_tool, llm, stt
 
 from agent import speech
+from agent.ending import Ending, Reason
 from agent.facts import FactIndex
 from agent.hearing import Hearing
 from agent.models import ModelsFailed, Synthesiser
@@ -27,7 +28,7 @@ Tell = Callable[[Any], None]
 class Voice(Agent):
     """One persona on one call.
 
-    `on_end` is called with a reason when the call shall end, `tell` with facts.
+    `ending` is told when the call shall end, `tell` what happens.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Voice(Agent):
         hearing: Hearing,
         synthesiser: Synthesiser,
         tell: Tell,
-        on_end: Callable[[str], None],
+        ending: Ending,
     ) -> None:
         super().__init__(instructions=instructions)
         self._persona = persona
@@ -47,7 +48,7 @@ class Voice(Agent):
         self._hearing = hearing
         self._synthesiser = synthesiser
         self._tell = tell
-        self._on_end = on_end
+        self._ending = ending
         self.apology: list[rtc.AudioFrame] = []
 
     async def stt_node(
@@ -67,7 +68,7 @@ class Voice(Agent):
         except Exception as error:  # the process border to language models of any make
             log.exception("llm_failed", begun=begun)
             self._tell(ModelFailed(part="llm", reason=type(error).__name__, recovered=False))
-            self._on_end("model_failed")
+            self._ending.because(Reason.MODEL_FAILED)
             if not begun:
                 yield APOLOGY
 
@@ -94,7 +95,7 @@ class Voice(Agent):
                     yield frame
         except ModelsFailed:
             self._tell(ModelFailed(part="tts", reason="no voice", recovered=False))
-            self._on_end("model_failed")
+            self._ending.because(Reason.MODEL_FAILED)
             async for frame in speech.replay(self.apology):
                 yield frame
 
@@ -111,7 +112,7 @@ class Voice(Agent):
     @function_tool
     async def end_call(self) -> None:
         """End the call, when the caller has said goodbye or has nothing more to ask. Say nothing else."""
-        self._on_end("agent_ended")
+        self._ending.because(Reason.AGENT_ENDED)
         raise StopResponse
 
     @function_tool

@@ -8,7 +8,7 @@ from aiohttp import web
 from livekit.agents import AgentServer, JobProcess, JobRequest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from agent import call, election, ticket
+from agent import election, join, ticket
 from switchboard import logs
 from switchboard.settings import Settings
 
@@ -86,7 +86,7 @@ def make_server(settings: Settings) -> tuple[AgentServer, Admission]:
     )
     admission = Admission(server, most)
     server.load_fnc = admission.load
-    server.rtc_session(call.answer, agent_name=settings.agent_to_dispatch, on_request=admission.decide)
+    server.rtc_session(join.answer, agent_name=settings.agent_to_dispatch, on_request=admission.decide)
     return server, admission
 
 

@@ -44,7 +44,7 @@ class Persona(BaseModel):
     personality: str = Field(
         "You answer the phone politely and briefly, and take messages.", min_length=1, max_length=_TEXT
     )
-    welcome_message: str = Field("Hello, how can I help you?", min_length=1, max_length=2_000)
+    welcome_message: str = Field("Hello, thank you for calling. How can I help you?", min_length=1, max_length=2_000)
     closing_message: str = Field("Thank you for calling. Goodbye.", min_length=1, max_length=2_000)
     voice: str = Field("", max_length=100)
     language: str = Field("en", min_length=2, max_length=20)
@@ -72,7 +72,7 @@ class Persona(BaseModel):
     def _known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             raise ValueError("must be a time zone such as Europe/Berlin") from None
         return value
 

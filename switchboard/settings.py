@@ -172,5 +172,5 @@ def _refuse_unknown(env_file: Path) -> None:
 
 def _sentence(fault: ErrorDetails) -> str:
     name = ".".join(str(part) for part in fault["loc"])
-    reason = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input should ")
-    return f"{name} {reason}." if reason.startswith(("must", "has", "be")) else f"{name}: {reason}."
+    reason = str(fault["msg"]).removeprefix("Value error, ").replace("Input should ", "must ", 1)
+    return f"{name} {reason}." if reason.startswith(("must", "has")) else f"{name}: {reason}."

@@ -128,13 +128,10 @@ def persona_api_of(settings: Settings) -> PersonaApi:
 
     Raises `SettingsError` for plain HTTP to a host that is neither on loopback nor allowed.
     """
-    token = settings.persona_api_token.get_secret_value()
     if settings.persona_api_base:
         _check_api(settings)
-        return PersonaApi(settings.persona_api_base, token)
-    return PersonaApi(
-        f"{settings.control_url}/personas/by-number", token or settings.internal_token.get_secret_value()
-    )
+        return PersonaApi(settings.persona_api_base, settings.persona_api_token.get_secret_value())
+    return PersonaApi(f"{settings.control_url}/personas/by-number", settings.internal_token.get_secret_value())
 
 
 def _check_api(settings: Settings) -> None:
