@@ -24,6 +24,7 @@ SAID = re.compile(r"(?:bin/|`|control |run )switchboard ((?:[a-z]+ ?)+)")
 MADE = re.compile(r"\bmake ([a-z]+)\b(?=[`\s]*(?:$|#|BENCH|`))", re.MULTILINE)
 RUN = re.compile(r"python -m ([\w.]+)")
 SPELLINGS = re.compile(r"^\| (`\w+`(?:, `\w+`)*) \| `(\w+)`", re.MULTILINE)
+PATH = re.compile(r"`((?:agent|bench|cli|control|docs|local|prompts|switchboard|tests|webhook)/[\w./-]*)`")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -109,6 +110,19 @@ def test_settings_in_the_pages_are_settings(page: Path) -> None:
     said = re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8"))
     wrong = {name for name in said if name.startswith(OUR_PREFIXES) and not name.startswith(OTHERS)} - known
     assert wrong == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_the_pages_name_exist(page: Path) -> None:
+    said = PATH.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in said if not (ROOT / name).exists()] == []
+
+
+def test_the_design_names_modules_of_the_agent_that_exist() -> None:
+    agent = text("docs/design.md").split("## The agent")[1].split("\n## ")[0]
+    named = re.findall(r"\*\*`(\w+)`\*\*|\(`(\w+)`\)", agent)
+    assert len(named) > 4
+    assert [name for pair in named for name in pair if name and not (ROOT / "agent" / f"{name}.py").is_file()] == []
 
 
 def test_the_design_names_every_key_in_redis() -> None:
