@@ -15,7 +15,8 @@ RATE = 8_000
 # The agent has finished when it has been silent this long: longer than the pause between two sentences.
 FINISHED_S = 1.2
 GREETING_LIMIT_S = 10.0
-REPLY_LIMIT_S = 15.0
+# Sooner than an agent asks whether anybody is there, which is no reply.
+REPLY_LIMIT_S = 8.0
 LONGEST_REPLY_S = 60.0
 # A sound this short may be a filler word, and is listened to before it counts as a reply.
 _SHORT_S = 1.2
