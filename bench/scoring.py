@@ -104,12 +104,17 @@ def _verdict(question: Question, stated: Sequence[str], reply: str) -> Verdict:
 
 def _is_right(question: Question, stated: Sequence[str], reply: str) -> bool:
     if question.must:
-        return all(_within(text, reply) for text in question.must)
+        return all(_begins_a_word(text, reply) for text in question.must)
     return any(plain(say).startswith(plain(start)) for say in stated for start in question.right)
 
 
 def _within(text: str, reply: str) -> bool:
     return f" {plain(text)} " in f" {plain(reply)} "
+
+
+def _begins_a_word(stem: str, reply: str) -> bool:
+    """What must be said is given as stems: `bag` is said in "bags"."""
+    return f" {plain(stem)}" in f" {plain(reply)}"
 
 
 def table(judged: Iterable[Judged]) -> dict[str, Counter[Verdict]]:
