@@ -208,4 +208,4 @@ class Hearing:
         try:
             self._events.put_nowait(event)
         except asyncio.QueueFull:
-            log.error("speech_event_dropped", kind=str(kind))
+            log.exception("speech_event_dropped", kind=str(kind))

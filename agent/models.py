@@ -25,6 +25,7 @@ Part = Literal["stt", "llm", "tts"]
 
 LOCAL = "local"
 OPENAI = "openai"
+AZURE = "azure"
 # One try of one endpoint; then the next one. A caller waits through all of them, so they are short.
 STT_TIMEOUT_S = 3.0
 TTS_TIMEOUT_S = 3.0
@@ -51,7 +52,8 @@ class Endpoint:
 
 
 def endpoints(settings: Settings, part: Part) -> tuple[Endpoint, ...]:
-    """The services of a part: the one set for it, then OpenAI, then the bundled one, where they are set.
+    """The services of a part: the one set for it, OpenAI, Azure (its v1 API, the model names the deployment), the
+    bundled one; those that are set.
 
     Raises `SettingsError` when none is.
     """
@@ -61,6 +63,9 @@ def endpoints(settings: Settings, part: Part) -> tuple[Endpoint, ...]:
         found.append(Endpoint(part, base_url or None, key or "none", model or _OPENAI_MODELS[part]))
     if openai_key := settings.openai_api_key.get_secret_value():
         found.append(Endpoint(OPENAI, settings.openai_base_url or None, openai_key, _model(model, part, found)))
+    if settings.azure_openai_endpoint and (azure_key := settings.azure_openai_api_key.get_secret_value()):
+        url = f"{settings.azure_openai_endpoint}/openai/v1"
+        found.append(Endpoint(AZURE, url, azure_key, _model(model, part, found)))
     if settings.local_models_url:
         found.append(Endpoint(LOCAL, settings.local_models_url, "none", _LOCAL_MODELS[part]))
     if not found:

@@ -154,7 +154,9 @@ def _told(settings: Settings, keys: Keys, chosen: _Chosen, *, home: Path, databa
         "SIP_API_URL": settings.sip_api_url or f"http://127.0.0.1:{chosen.sip_api}",
         "WEBHOOK_URL": f"{local}:{chosen.webhook}",
         "CONTROL_URL": f"{local}:{chosen.control}",
-        "SWITCHBOARD_LOCAL_MODELS_URL": f"http://127.0.0.1:{chosen.models}/v1",
+        "SWITCHBOARD_LOCAL_MODELS_URL": ""
+        if "models" in outside(settings)
+        else f"http://127.0.0.1:{chosen.models}/v1",
     }
 
 

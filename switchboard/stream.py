@@ -38,10 +38,6 @@ def beat_key(call_id: UUID) -> str:
     return f"call:{call_id}:beat"
 
 
-def items_key(call_id: UUID) -> str:
-    return f"call:{call_id}:items"
-
-
 def connect(url: str, *, timeout_s: float = 0.5) -> Redis:
     """A client whose every command fails after `timeout_s` instead of waiting: callers decide what then."""
     return Redis.from_url(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from livekit import rtc
+from livekit.agents.voice.io import PlaybackFinishedEvent
 
 from agent.mouth import CLAUSE, FRAME_BYTES, SAMPLE_RATE, Hold, Mouth
 
@@ -60,6 +61,18 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
+def _finishes(mouth: Mouth) -> tuple[asyncio.Event, list[PlaybackFinishedEvent]]:
+    finished = asyncio.Event()
+    events: list[PlaybackFinishedEvent] = []
+
+    def note(event: PlaybackFinishedEvent) -> None:
+        events.append(event)
+        finished.set()
+
+    mouth.on("playback_finished", note)
+    return finished, events
+
+
 async def test_nothing_is_heard_while_the_line_rings(mouth: Mouth, source: Source) -> None:
     await mouth.capture_frame(_sound(10))
     await _settle()
@@ -96,9 +109,7 @@ async def test_two_reasons_hold_until_both_are_gone(mouth: Mouth, source: Source
 
 async def test_an_interrupted_reply_is_over_and_says_what_was_heard(mouth: Mouth, source: Source) -> None:
     mouth.release(Hold.RINGING)
-    finished = asyncio.Event()
-    events = []
-    mouth.on("playback_finished", lambda event: (events.append(event), finished.set()))
+    finished, events = _finishes(mouth)
     await mouth.capture_frame(_sound(50, "one two three four five six seven eight nine ten"))
     mouth.hold(Hold.CALLER_SPEAKS)
     mouth.clear_buffer()
@@ -111,9 +122,7 @@ async def test_an_interrupted_reply_is_over_and_says_what_was_heard(mouth: Mouth
 
 async def test_a_reply_heard_to_its_end_is_finished_once(mouth: Mouth, source: Source) -> None:
     mouth.release(Hold.RINGING)
-    finished = asyncio.Event()
-    events = []
-    mouth.on("playback_finished", lambda event: (events.append(event), finished.set()))
+    finished, events = _finishes(mouth)
     await mouth.capture_frame(_sound(4))
     mouth.flush()
     await _settle()
