@@ -135,6 +135,11 @@ def test_half_an_answer_is_not_right() -> None:
     assert verdict(asked, "Dogs are welcome for twenty dollars a night.") is Verdict.OTHER
 
 
+def test_the_beginning_of_a_word_will_do_but_not_its_end() -> None:
+    assert verdict(question("answerable", must=("refund",)), "It is refunded.") is Verdict.RIGHT
+    assert verdict(question("answerable", must=("ten",)), "Quite often.") is Verdict.OTHER
+
+
 def test_hyphens_case_and_punctuation_do_not_matter() -> None:
     asked = question("answerable", must=("twenty two", "Mrs. O'Hara"))
     assert verdict(asked, "It is TWENTY-TWO, says mrs ohara.") is Verdict.RIGHT
