@@ -87,7 +87,7 @@ class FactIndex:
 
     def __init__(self, facts: Sequence[PersonaFact]) -> None:
         texts = [(fact.say, *fact.asked) for fact in facts]
-        cleaned = lexicon.clean_all([text for group in texts for text in group])
+        cleaned = [lexicon.clean(text) for group in texts for text in group]
         rest = iter(cleaned)
         self._facts = [_read(group[0], [next(rest) for _ in group]) for group in texts]
         counts = Counter(idea for fact in self._facts for idea in fact.known)

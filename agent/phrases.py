@@ -1,0 +1,259 @@
+"""What callers say in several words: phrases that are one idea, and the ways of asking."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+# Several words that are one idea, and the ways of asking. Applied in order, before words are split; names in
+# capitals are kinds of answer (a price, a time …).
+PHRASES = (
+    (r"uh+|um+|erm?|hm+|mhm|you know|i mean|kind of|sort of|please|thank you|thanks|sorry", ""),
+    (r"hi there|hey there|hello|hi|hey|good (?:morning|afternoon|evening|day)(?! \w+ing)", ""),
+    (r"i(?:'m| am| was|'ve been)? (?:just )?(?:wondering|calling|asking|curious)(?: to ask)?", ""),
+    (r"(?:can|could|would) you (?:\w+ )?(?:tell|remind|inform) me", ""),
+    (r"(?:i(?:'d| would) (?:like|love|want) to|i (?:want|need) to|do you happen to) (?:know|ask|find out)", ""),
+    (r"(?:i have )?(?:a |one )?(?:quick|short|little) question", ""),
+    (r"any (?:idea|chance)|no idea|at the moment|right now|right away|of course|as well|after all|at all", ""),
+    (r"in[ -]house|on[ -]site|on the premises|(?:cup|glass|bottle|bit|piece|pair|couple|lot|plenty) of", ""),
+    (r"how (?:far ahead|far in advance|much notice|much warning)", "notice"),
+    (r"how many (?:hours|days) (?=.{0,25}(?:ahead|advance|before))", "notice DURATION"),
+    (r"how much (?:time|longer)|how long|how quick(?:ly)?", "DURATION"),
+    (r"DURATION (?:does|do|will|would|can) ((?:\w+ ){1,5})take", r"DURATION \1 SPAN"),
+    (r"how much|how expensive|what(?:'s| is) the damage|(?:run|set) (?:me|us)(?: back)?|how costly", "PRICE"),
+    (r"what (?:times?|hours?)|(?:until|till|by|from) (?:when|what (?:time|hour))|at what (?:time|hour)", "TIME"),
+    (r"how (?:late|early|soon)", "TIME"),
+    (r"how (?:far|close|near)", "DISTANCE"),
+    (r"how many (?:minutes|hours|days|weeks|months|years)", "DURATION"),
+    (r"how many (\w+)", r"COUNT count\1"),
+    (r"for (?:hotel |your |the )?(?:guests|patients|customers|visitors)", ""),
+    (r"time free|free time|feel free", "time"),
+    (
+        r"new year(?:'s)?(?: eve| day)?|christmas(?: eve| day)?|easter|thanksgiving|(?:public |bank )?holidays|"
+        r"(?:public|bank) holiday|memorial day|labor day|fourth of july|independence day",
+        "HOLIDAY",
+    ),
+    (r"made (?:of|from|out of)", "MATERIAL"),
+    (r"what(?:'s| is) an? (?:\w+ ?){1,2}(?=$|[?.])", "DEFINITION"),
+    (
+        r"what (?:(?:kinds?|types?|sorts?|brands?) of )?(?!hours|times?|day)(\w+) "
+        r"do you (?:have|serve|sell|stock)",
+        r"WHICH \1",
+    ),
+    (r"(?:what|which)(?: \w+)? (?:should|can|could|do) i (?:take|do|use) (?:for|about|against)", "ADVICE"),
+    (
+        r"(?:free|available|vacant|left)(?= (?:tonight|tomorrow|next|from|on the|"
+        r"this (?:week|weekend|\w+day)|for (?:tonight|tomorrow)))",
+        "AVAILABLE",
+    ),
+    (r"(?:is|was|are) my (?:room|appointment|reservation|booking|table|car|order)", "MINE"),
+    (r"(?:who is|who's|who are|(?:what is|what's) the name of) (?:the|your)|'s name", "NAMED"),
+    (r"next to|across from|beside|opposite", "nextto"),
+    (r"happy hour", "happyhour"),
+    (r"last (?:week|night|month|year)", ""),
+    (r"DURATION (?:does|do|will|would|can) ((?:\w+ ){1,5})take", r"DURATION \1 SPAN"),
+    (r"(?:does|do|will|would) ((?:\w+ ){1,3})hurt(?=$|[?.,])", r"\1 HURTING"),
+    (r"what (?:do|are) you (?:serve|serving|have|offer) (?:for|at)", "MENU"),
+    (r"without an? (?:appointment|reservation|booking)", "walkin"),
+    (r"put under|knocked out", "anaesthesia"),
+    (
+        r"(?:how|far,?|is (?:it|the \w+)(?: \w+)?|are you|very|pretty|too) close"
+        r"(?! at| on| in| for| early| late| today| tomorrow)",
+        "near",
+    ),
+    (r"(?:avoid|without|not) (?:paying|(?:a |any )?(?:charge|fee|cost|penalty))", "free"),
+    (r"(?:month|week)s?[ -]old", "baby"),
+    (r"(?:a|the) (?:best|good|easiest|quickest) way", ""),
+    (r"(?:is|are|was|were) too (?:cold|hot|loud|noisy|small|dirty)|complain(?:t|ts|ing)?|were you", "COMPLAINT"),
+    (
+        r"(?:has|have|did|is) my "
+        r"(?:husband|wife|son|daughter|friend|guest|colleague|boss|mother|father|brother|sister)|"
+        r"did you (?:get|receive) my|have you (?:got|received) my",
+        "MINE",
+    ),
+    (r"(?:kids?|kiddie|children'?s|baby|toddler|paddling) pool", "kidpool"),
+    (r"(?:second|other|another) (?:location|office|practice|branch)", "branch"),
+    (r"(?:3|three)[ -]?d", "threed"),
+    (r"(?:have|need) to (?:book|reserve|order|sign up)", "prebook"),
+    (r"same[ -]day", "sameday"),
+    (r"how often|how frequently|how regularly", "OFTEN"),
+    (r"how (?:old|young)|(?:what|which) age|minimum age|age limit", "AGE"),
+    (
+        r"(?:i'm|i am|he's|he is|she's|she is|they're)(?: only| just)? "
+        r"(?:(?:four|fif|six|seven|eigh|nine)teen|twenty(?: one)?)(?! (?:people|minutes|of))",
+        "AGE",
+    ),
+    (r"how (?:big|large|small)|what size", "SIZE"),
+    (r"where(?:abouts)?", "WHERE"),
+    (r"when|what days?|which days?", "TIME"),
+    (r"whose|whom|who's|who", "WHO"),
+    (r"why", "WHY"),
+    (r"what(?:'s| is) (?:for|on)(?= )", "MENU"),
+    (r"(?<=\w )lasts?(?=$|[,?.!])", "LASTING"),
+    (r"any good|(?:the|your) best|recommend\w*|worth (?:it|the)|reviews?|which (?:one )?is better", "OPINION"),
+    (r"TIME(?:'s| is| was| are| do| does)? (?:my|our|the next) (?:appointment|reservation|booking)", "MINE"),
+    (
+        r"(?<!if i )(?<!if we )(?<!when i )(?<!when we )"
+        r"(?:move|reschedule|change|shift|switch|confirm|book|make|schedule|set up|arrange|reserve) "
+        r"(?:me )?(?:my|our|an?|another) (?:\w+ )?"
+        r"(?:appointment|reservation|booking|visit|table|room|suite|slot|time|date)",
+        "REQUEST",
+    ),
+    (r"(?:speak|talk) (?:to|with)|(?:connect|transfer|put) (?:me|us) (?:to|through|with)", "REQUEST"),
+    (r"check(?:ing|s|ed)?[ -]?in", "checkin"),
+    (r"check(?:ing|s|ed)?[ -]?out", "checkout"),
+    (r"check[ -]?ups?", "checkup"),
+    (r"(?:opening|office|business|working|operating|your) hours|hours of operation", "openinghours TIME"),
+    (
+        r"(?:are|do|will) you (?:guys |people |folks )?(?:still )?(?:open|close|closed)(?! to| by| \w+ing)",
+        "openinghours TIME",
+    ),
+    (
+        r"(?:you're|you are|we're|we are) (?:open|closed)|are you in\b(?= on| at| tomorrow| today| \w+days?)",
+        "openinghours TIME",
+    ),
+    (r"(?:wi|why)[ -]?fi|wireless(?: internet| network)?", "wifi"),
+    (r"x[ -]?rays?", "xray"),
+    (r"root can(?:al|als|el)", "rootcanal"),
+    (r"wisdom (?:tooth|teeth)", "wisdomtooth"),
+    (r"room service", "roomservice"),
+    (
+        r"(?:no|without(?: any| an)?|don't have(?: any| an)?|lost my|not have) "
+        r"(?:dental )?(?:insurance|coverage)",
+        "uninsured",
+    ),
+    (r"(?:not|isn't|i'm not) (?:insured|covered)|out[ -]of[ -]pocket|uninsured", "uninsured"),
+    (r"front desk", "reception"),
+    (r"air[ -]?con(?:ditioning|ditioned|ditioner)?|a[ /.]?c\.?", "aircon"),
+    (r"charging|chargers?|recharg(?:e|ing)|plug(?:ging)?(?: \w+){0,4} in(?: \w+ (?:tesla|car|ev))?", "evcharge"),
+    (r"e\.?v\.?'?s?|electric (?:cars?|vehicles?)", "electriccar"),
+    (r"(?:sat|satellite)[ -]?nav|g\.?p\.?s\.?", "gps"),
+    (r"(?:by|for) (?:him|her|them|my|your|our)sel(?:f|ves)|on (?:his|her|their|my) own|unaccompanied", "alone"),
+    (r"without (?:me|us|an? adult|(?:a )?parents?)|unsupervised", "alone"),
+    (r"(?:my|our) own", "OWN"),
+    (
+        r"(?:tooth|teeth|molar)(?: was| is| has been)? (?:taken |pulled |removed )?out(?! of)|"
+        r"take out (?:my |a |the )?(?:tooth|teeth)",
+        "tooth pull",
+    ),
+    (r"close (?:by|to)|nearby|walking distance", "near"),
+    (r"no[ -]shows?|(?:don't|didn't|not) show(?: up)?", "noshow"),
+    (r"work(?:ing)?[ -]out", "workout"),
+    (r"(?:twenty[ -]four|24)[ -](?:hours?|seven|7)|24/7|(?:a?round) the clock|day and night", "allday"),
+    (r"credit[ -]cards?|debit[ -]cards?", "creditcard"),
+    (r"key ?cards?", "keycard"),
+    (r"laughing gas|nitrous oxide", "laughinggas"),
+    (r"rail(?:way|road)?", "train"),
+    (r"year[ -]old|years[ -]old", "yearold"),
+    (r"(?:after|outside)(?: office| of| opening| business)? hours", "afterhours"),
+    (r"smoke[ -]free|non[ -]?smoking", "smoke"),
+    (r"an? extra bed|additional bed|rollaway(?: bed)?|foldaway(?: bed)?", "extrabed"),
+    (r"grown[ -]?ups?", "adult"),
+    (r"first[ -]time", "first"),
+    (r"(?:come|came|comes) along", "come"),
+    (r"call(?:ing)? off", "cancel"),
+    (r"throw(?:n|s)? in", "include"),
+    (r"clear(?:ed|ing)? out|(?:get|be|move|moved|moving) out|(?:want|need) us out", "vacate"),
+    (
+        r"(?:forgot|forgotten|left|lost|misplaced) (?:my|our|his|her|some|one of my|an?) "
+        r"(?!(?:room |hotel )?key|appointment|insurance)\w+",
+        "forget lose",
+    ),
+    (r"(?:afraid|scared|terrified|frightened|fear) of (?:the |my )?\w+(?: and \w+)?", "afraid"),
+    (r"\d+(?::\d+)?(?: ?[ap]\.?m\.?)?|o'?clock", ""),
+)
+
+_PATTERNS = tuple((re.compile(rf"\b(?:{pattern})\b"), f" {name} ") for pattern, name in PHRASES)
+_SPACES = re.compile(r" {2,}")
+_WORDS = re.compile(r"\b(?=(\w.{0,7}))")
+_LOOKAROUND = re.compile(r"(?:\(\?<?[!=][^()]*\))+")
+_SIZES = (1, 2, 4, 8)  # how many characters of a phrase are compared before its pattern is tried
+_START = max(_SIZES)
+
+
+def join(said: str) -> str:
+    """A text in lower case with each phrase as one word; a pattern is tried only where a phrase of it may start."""
+    waiting = _may_hold(said)
+    while waiting:
+        at = (waiting & -waiting).bit_length() - 1
+        pattern, name = _PATTERNS[at]
+        said, found = pattern.subn(name, said)
+        if found:
+            said = _SPACES.sub(" ", said)
+            waiting |= _may_hold(said)
+        waiting &= -2 << at
+    return said.strip()
+
+
+def _may_hold(said: str) -> int:
+    """The patterns, a bit for each, that a word of the text may start a match of."""
+    found = 0
+    for word in _WORDS.findall(said):
+        for size in _SIZES:
+            found |= _STARTS.get(word[:size], 0)
+    return found
+
+
+def _starts(pattern: str, begun: str = "") -> Iterator[tuple[str, bool]]:
+    """What a match starts with after `begun`, one for each way, and whether that is the way's whole text."""
+    for way in _ways(pattern):
+        yield from _start(way.removeprefix(found.group()) if (found := _LOOKAROUND.match(way)) else way, begun)
+
+
+def _start(way: str, begun: str) -> Iterator[tuple[str, bool]]:
+    size, choices = _first(way)
+    rest, repeated = way[size:], way[size : size + 1]
+    if not choices or len(begun) >= _START or repeated in {"*", "{"}:
+        yield begun[:_START], not way
+        return
+    if repeated == "?":
+        rest = rest[1:]
+        yield from _start(rest, begun)
+    for choice in choices:
+        for start, whole in _starts(choice, begun) if way[0] == "(" else ((begun + choice, True),):
+            if whole and repeated != "+":
+                yield from _start(rest, start)
+            else:
+                yield start, False
+
+
+def _first(way: str) -> tuple[int, Sequence[str]]:
+    """How long the first part of a pattern is and what it may be; nothing when that cannot be told."""
+    if way.startswith("(?:") or (way.startswith("(") and not way.startswith("(?")):
+        end = _closing(way)
+        return end + 1, (way[way.index(":") + 1 if way.startswith("(?:") else 1 : end],)
+    if way.startswith(r"\d"):
+        return 2, "0123456789"
+    return (1, way[0]) if way and (way[0].isalnum() or way[0] in " '") else (0, ())
+
+
+def _ways(pattern: str) -> Iterator[str]:
+    """The alternatives of a pattern."""
+    depth = begun = 0
+    for at, sign in enumerate(pattern):
+        depth += (sign in "([") - (sign in ")]")
+        if sign == "|" and not depth:
+            yield pattern[begun:at]
+            begun = at + 1
+    yield pattern[begun:]
+
+
+def _closing(pattern: str) -> int:
+    depth = 0
+    for at, sign in enumerate(pattern):
+        depth += (sign == "(") - (sign == ")")
+        if not depth:
+            return at
+    raise ValueError(f"The phrase {pattern!r} has a group without an end.")
+
+
+def _table() -> dict[str, int]:
+    table: dict[str, int] = defaultdict(int)
+    for at, (pattern, _name) in enumerate(PHRASES):
+        for start, _whole in _starts(pattern):
+            if not start:
+                raise ValueError(f"The phrase {pattern!r} may start with anything; let it start with a letter.")
+            table[start[: max(size for size in _SIZES if size <= len(start))]] |= 1 << at
+    return dict(table)
+
+
+_STARTS = _table()
