@@ -17,13 +17,14 @@ import wordllama
 from numpy.typing import NDArray
 
 from agent import lexicon
-from agent.lexicon import Word
+from agent.lexicon import Reading, Word
 from agent.vocabulary import BEYOND, COMMON, KINDS
 from switchboard.persona import PersonaFact
 
 LONGEST = 600  # characters of one turn that are ranked
 _LIGHT = 0.25  # a light word's weight against a full one's
-_CONTEXT = 0.45  # what an unknown word counts that stands before the question
+_TOLD = 0.5  # the weight of what was told around a question that names its subject itself
+_TOLD_UNKNOWN = 0.15  # what an unknown word counts of what was told
 _KIND = 0.8  # what a missing kind of answer counts against a missing word
 
 _COMMON = 0.5  # the weight of an idea that any fact may share with any question
@@ -69,9 +70,22 @@ class Features:
     missing: float
     kind: float
     edge: float
+    stray: float
+    leans: float
 
 
-_WEIGHTS = Features(subject=2.0, mass=1.5, cover=2.0, phrase=2.0, likeness=3.5, missing=-4.0, kind=-3.0, edge=-4.0)
+_WEIGHTS = Features(
+    subject=2.0,
+    mass=1.5,
+    cover=2.0,
+    phrase=2.0,
+    likeness=3.5,
+    missing=-4.0,
+    kind=-3.0,
+    edge=-4.0,
+    stray=-0.15,
+    leans=-0.7,
+)
 _BIAS = -6.0
 
 
@@ -99,27 +113,28 @@ class FactIndex:
 
     def rank(self, words: str, *, limit: int = 4) -> list[RankedFact]:
         """The `limit` facts that fit best what the caller said, best first; facts that share nothing are left out."""
-        if self._vectors is None:
-            return []
-        said = words[:LONGEST]
-        parts = lexicon.questions(said)
-        best = self._scores(said)
-        for part in parts if len(parts) > 1 else ():
-            best = np.maximum(best, self._scores(part))
+        best = np.zeros(len(self._facts))
+        for reading in self.features(words[:LONGEST]):
+            best = np.maximum(best, [0.0 if found is None else _score(found) for found in reading])
         order = np.argsort(-best, kind="stable")[:limit]
         return [RankedFact(self._facts[at].say, round(float(best[at]), 3)) for at in order if best[at] > 0]
 
-    def features(self, said: str) -> list[Features | None]:
-        """How each fact agrees with the question; None where they share no idea."""
-        if self._vectors is None:
+    def features(self, said: str) -> list[list[Features | None]]:
+        """How each fact agrees with each reading of what was said; None where they share no idea."""
+        readings = lexicon.readings(said)
+        if self._vectors is None or not readings:
             return []
-        heard = [self._corrected(word) for word in lexicon.read(said)]
-        likeness = np.full(len(self._facts), -1.0, dtype=np.float32)
-        np.maximum.at(likeness, self._owner, self._vectors @ _embed([lexicon.clean(said)])[0])
-        return [self._agreement(heard, fact, float(like)) for fact, like in zip(self._facts, likeness, strict=True)]
+        near = self._vectors @ _embed([reading.text for reading in readings]).T
+        likeness = np.full((len(self._facts), len(readings)), -1.0, dtype=np.float32)
+        np.maximum.at(likeness, self._owner, near)
+        return [self._agreements(reading, likeness[:, at]) for at, reading in enumerate(readings)]
 
-    def _scores(self, said: str) -> NDArray[np.float64]:
-        return np.array([0.0 if found is None else _score(found) for found in self.features(said)])
+    def _agreements(self, reading: Reading, likeness: Vectors) -> list[Features | None]:
+        heard = [self._corrected(word) for word in reading.words]
+        told = 1.0 if reading.leans else _TOLD
+        return [
+            self._agreement(heard, fact, float(like), told) for fact, like in zip(self._facts, likeness, strict=True)
+        ]
 
     def _corrected(self, word: Word) -> Word:
         """A word that no fact knows, heard one letter wrong, as the word that the facts know."""
@@ -134,12 +149,12 @@ class FactIndex:
         share = _COMMON if idea in COMMON or idea in KINDS else 1.0
         return share * self._rarity.get(idea, self._rarest) / self._rarest
 
-    def _agreement(self, heard: Iterable[Word], fact: _Fact, likeness: float) -> Features | None:
-        mass = covered = missing = kind = core = 0.0
+    def _agreement(self, heard: Sequence[Word], fact: _Fact, likeness: float, told: float) -> Features | None:
+        mass = covered = missing = kind = core = stray = 0.0
         shared: set[str] = set()
         for word in heard:
             found = [idea for idea in word.ideas if idea in fact.known and idea not in BEYOND]
-            share = _LIGHT if word.light else 1.0
+            share = (_LIGHT if word.light else 1.0) * (told if word.context else 1.0)
             if found:
                 best = max(found, key=lambda idea: self._weight(idea) * math.sqrt(fact.known[idea]))
                 weight = self._weight(best) * share
@@ -148,18 +163,23 @@ class FactIndex:
                     mass += weight * math.sqrt(fact.known[best])
                 shared.update(found)
                 if best not in COMMON and best not in KINDS:
-                    share = max(fact.known[best], _SAID_CORE if best in fact.phrasings[0] else 0.0)
-                    core = max(core, share * (_LIGHT_CORE if word.light else 1.0))
+                    known = max(fact.known[best], _SAID_CORE if best in fact.phrasings[0] else 0.0)
+                    core = max(core, known * (_LIGHT_CORE if word.light else 1.0))
+            elif word.context:
+                stray += 0.0 if word.light or word.stem in KINDS else 1.0
             elif word.stem in KINDS:
                 kind += 1.0
             elif not word.light:
-                missing += _CONTEXT if word.context else 1.0
+                missing += 1.0
         if not shared - KINDS:
             return None
-        cover = covered / (covered + missing + _KIND * kind)
+        cover = covered / (covered + missing + _KIND * kind + _TOLD_UNKNOWN * stray)
         phrase = self._phrase(heard, fact)
         edge = max(0.0, 1 - core / _CORE) * min(1.0, max(0.0, (_WHOLE - phrase) / 0.2))
-        return Features(min(1.0, mass / _SUBJECT), min(mass, 1.0), cover, phrase, likeness, missing, kind, edge)
+        leans = 1.0 if told == 1.0 and any(word.context for word in heard) else 0.0
+        return Features(
+            min(1.0, mass / _SUBJECT), min(mass, 1.0), cover, phrase, likeness, missing, kind, edge, stray, leans
+        )
 
     def _phrase(self, heard: Iterable[Word], fact: _Fact) -> float:
         asked = {word.stem: self._weight(word.stem) * (_LIGHT if word.light else 1.0) for word in heard}

@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from agent import phrases
-from agent.vocabulary import ALSO, IRREGULAR, KINDS, LIGHT, SAME, STOP
+from agent.vocabulary import ALSO, COMMON, IRREGULAR, KINDS, LIGHT, SAME, STOP
 
-_OPENERS = re.compile(
-    rf"\b(?:{'|'.join(sorted(KINDS))}|openinghours)\b|"
-    r"\b(?:(?:do|does|did|is|are|was|were|am|can|could|will|would|shall|should|may|might|must|have|has) "
-    r"(?:i|we|you|he|she|it|they|there|the|a|an|my|our|your|any|anyone|anybody|someone|somebody|this|that|"
-    r"one|guests|kids|children|pets|dogs)\b|what|when|where|which|who|why|how|whereabouts|any(?:thing|where)?\b"
-    r"|till when|until when|by when|is|are|do|does)\b"
+_ASKED = (
+    rf"(?:(?:{'|'.join(sorted(KINDS))}|openinghours)\b|"
+    r"(?:(?:do|does|did|is|are|was|were|am|can|could|will|would|shall|should|may|might|must|have|has)(?:n't)? "
+    r"(?:i|we|you|he|she|it|they|there|the|a|an|my|her|his|our|your|any|anyone|anybody|someone|somebody|this|that|"
+    r"those|these|one|guests|kids|children|pets|dogs)\b|what|when|where|which|who|why|how|whereabouts|"
+    r"any(?:thing|where)?\b|till when|until when|by when|is|are|do|does|can|could|will|would)\b)"
 )
-_SENTENCES = re.compile(r"[.?!;]+(?:\s|$)")
+_OPENERS = re.compile(rf"(?:^|(?<=[,:-] )|\b(?:and|but|so|or|then|because) ){_ASKED}")
+_LATE_OPENERS = re.compile(
+    rf"\b(?:{'|'.join(sorted(KINDS))}|openinghours)\b|"
+    r"\b(?:(?:do|does|did|is|are|can|could|will|would|should|may) (?:i|we|you|he|she|they|there)|"
+    r"what|when|where|which|how)\b"
+)
+_SENTENCES = re.compile(r"[^.?!;]*(?:[.?!;]+(?!\s|$)[^.?!;]*)*[.?!;]*")
 _SECOND_QUESTION = re.compile(
     r",?\s+(?:and|also|or|plus)\s+"
-    r"(?=(?:also |then )?(?:do|does|is|are|can|could|will|would|what|when|where|how|who)\b)"
+    rf"(?=(?:also |then )?(?:do|does|is|are|can|could|will|would|what|when|where|how|who|{'|'.join(sorted(KINDS))})\b)"
 )
+MOST_QUESTIONS = 3
 _QUOTE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 
@@ -31,7 +38,24 @@ class Word:
     stem: str
     ideas: frozenset[str]
     light: bool = False
-    context: bool = False
+    context: bool = False  # told before or after the question, not in it
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to take what was said: a question, alone or with what was told around it."""
+
+    text: str
+    words: tuple[Word, ...]
+
+    @property
+    def leans(self) -> bool:
+        """Whether the question says nothing of its subject, so that what was told around it must."""
+        return not any(_says_subject(word) for word in self.words if not word.context)
+
+
+def _says_subject(word: Word) -> bool:
+    return not word.light and word.stem not in COMMON and word.stem not in KINDS
 
 
 @cache
@@ -109,29 +133,41 @@ def _ideas(cleaned: str, *, context: bool = False) -> Iterator[Word]:
             yield found
 
 
-def read(text: str) -> list[Word]:
-    """The ideas in what a caller said; what comes before the question itself is marked as context."""
-    sentences = [part for part in _SENTENCES.split(clean(text)) if part.strip()]
-    asking = [bool(_OPENERS.search(part)) for part in sentences]
-    found: list[Word] = []
-    for part, asks in zip(sentences, asking, strict=True):
+def readings(said: str) -> list[Reading]:
+    """Each question in what a caller said alone, then with all that was told; two questions also as one."""
+    cleaned = clean(said)
+    told, asked = _parted(cleaned)
+    found = [_reading("", question) for question in asked[:MOST_QUESTIONS]]
+    if len(asked) > 1:
+        found.append(_reading("", " ".join(asked)))
+    if told:
+        found.extend([_reading(told, question) for question in asked[:MOST_QUESTIONS]])
+    return [reading for reading in found if reading.words]
+
+
+def _reading(told: str, asked: str) -> Reading:
+    return Reading(f"{told} {asked}".strip(), (*_ideas(told, context=True), *_ideas(asked)))
+
+
+def _parted(cleaned: str) -> tuple[str, list[str]]:
+    """What was told, and the questions; all is question when nothing looks like one."""
+    sentences = [part.strip() for part in _SENTENCES.findall(cleaned) if part.strip(" .?!;")]
+    marked = any(part.endswith("?") for part in sentences)
+    told, asked = [], []
+    for part in sentences:
+        asks = part.endswith("?") if marked else _OPENERS.search(part) or _LATE_OPENERS.search(part)
         if not asks:
-            found.extend(_ideas(part, context=any(asking)))
+            told.append(part)
             continue
         start = _question_start(part)
-        found.extend(_ideas(part[:start], context=True))
-        found.extend(_ideas(part[start:]))
-    return found
+        told.append(part[:start])
+        asked.extend(_SECOND_QUESTION.split(part[start:]))
+    return (" ".join(part for part in told if part), asked) if asked else ("", [cleaned])
 
 
 def _question_start(sentence: str) -> int:
-    for match in _OPENERS.finditer(sentence):
-        if any(True for _ in _ideas(sentence[match.start() :])):
-            return match.start()
+    for pattern in (_OPENERS, _LATE_OPENERS):
+        for match in pattern.finditer(sentence):
+            if any(True for _ in _ideas(sentence[match.start() :])):
+                return match.start()
     return 0
-
-
-def questions(text: str) -> list[str]:
-    """The single questions in what a caller said; fewer than two means that there is nothing to part."""
-    parts = [part for sentence in _SENTENCES.split(text) for part in _SECOND_QUESTION.split(sentence)]
-    return [part for part in parts if _OPENERS.search(part.lower())]

@@ -131,7 +131,19 @@ class Line:
                 continue
             still = still + POLL_S if received == last else 0.0
             last = received
-            self._set_hold(still >= HOLD_AFTER_S)
+            self._set_hold(self._muted or still >= HOLD_AFTER_S)
+
+    @property
+    def _track(self) -> rtc.RemoteTrackPublication | None:
+        """The caller's sound."""
+        participant = self.participant
+        found = participant.track_publications.values() if participant else ()
+        return next((one for one in found if one.kind == rtc.TrackKind.KIND_AUDIO), None)
+
+    @property
+    def _muted(self) -> bool:
+        """A line that can tell says so at once that it is on hold."""
+        return self._track is not None and self._track.muted
 
     def _set_hold(self, on_hold: bool) -> None:
         if on_hold == self.on_hold:
@@ -145,8 +157,7 @@ class Line:
 
     async def _packets(self) -> int | None:
         """Packets received from the caller so far; None when there is no track to ask."""
-        participant = self.participant
-        track = next((pub.track for pub in participant.track_publications.values()), None) if participant else None
+        track = self._track.track if self._track is not None else None
         if track is None:
             return None
         with contextlib.suppress(TimeoutError):

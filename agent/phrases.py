@@ -15,6 +15,15 @@ PHRASES = (
     (r"(?:i have )?(?:a |one )?(?:quick|short|little) question", ""),
     (r"any (?:idea|chance)|no idea|at the moment|right now|right away|of course|as well|after all|at all", ""),
     (r"in[ -]house|on[ -]site|on the premises|(?:cup|glass|bottle|bit|piece|pair|couple|lot|plenty) of", ""),
+    (r"(mother|father|sister|brother|son|daughter|mom|dad)s?[ -]in[ -]law", r"\1"),
+    (r"(someone|somebody|anyone|anybody|person|people|one|dentist|doctor|man|woman) who", r"\1"),
+    (r"(place|spot|somewhere|anywhere|area|corner) where|(day|time|evening|morning|moment) when", r"\1\2"),
+    (r"check (?:if|whether)|(?:is|would|will) (?:that|it|this) (?:be )?(?:a problem|a big deal|too much)", "is it"),
+    (
+        r"(?:don't|doesn't|do not|does not) (?:own|have|drive)(?: an?| any| my own)? car|(?:no|without an?|without my) "
+        r"car|(?:don't|doesn't|do not|does not|can't|cannot) drive",
+        "nocar",
+    ),
     (r"how (?:far ahead|far in advance|much notice|much warning)", "notice"),
     (r"how many (?:hours|days) (?=.{0,25}(?:ahead|advance|before))", "notice DURATION"),
     (r"how much (?:time|longer)|how long|how quick(?:ly)?", "DURATION"),
@@ -98,7 +107,10 @@ PHRASES = (
         r"(?:appointment|reservation|booking|visit|table|room|suite|slot|time|date)",
         "REQUEST",
     ),
-    (r"(?:speak|talk) (?:to|with)|(?:connect|transfer|put) (?:me|us) (?:to|through|with)", "REQUEST"),
+    (
+        r"(?:speak|talk) (?:to|with)(?! (?:him|her|them))|(?:connect|transfer|put) (?:me|us) (?:to|through|with)",
+        "REQUEST",
+    ),
     (r"check(?:ing|s|ed)?[ -]?in", "checkin"),
     (r"check(?:ing|s|ed)?[ -]?out", "checkout"),
     (r"check[ -]?ups?", "checkup"),
@@ -117,8 +129,12 @@ PHRASES = (
     (r"wisdom (?:tooth|teeth)", "wisdomtooth"),
     (r"room service", "roomservice"),
     (
-        r"(?:no|without(?: any| an)?|don't have(?: any| an)?|lost my|not have) "
-        r"(?:dental )?(?:insurance|coverage)",
+        r"(?:insurance|coverage)(?: has| have| just)? (?:ended|ends|ran out|runs out|expired|lapsed|stopped)",
+        "uninsured",
+    ),
+    (
+        r"(?:no|without(?: any| an)?|don't have(?: any| an?)?|lost my|not have) "
+        r"(?:dental )?(?:insurance|coverage|dental plan)",
         "uninsured",
     ),
     (r"(?:not|isn't|i'm not) (?:insured|covered)|out[ -]of[ -]pocket|uninsured", "uninsured"),
@@ -150,7 +166,95 @@ PHRASES = (
     (r"grown[ -]?ups?", "adult"),
     (r"first[ -]time", "first"),
     (r"(?:come|came|comes) along", "come"),
-    (r"call(?:ing)? off", "cancel"),
+    (r"call(?:ing|ed)? (?:(?:it|this|that|everything|the \w+|my \w+|our \w+) )?off|cry off", "cancel"),
+    (
+        r"(?:can't|cannot|can not|couldn't|won't|not able to|unable to|not be able to|don't|didn't) "
+        r"(?:make (?:it|my|the|our)|keep (?:my|the|our) (?:appointment|booking|reservation))(?: appointment)?",
+        "cancel",
+    ),
+    (
+        r"(?:fall|falls|fell|fallen) through|back out(?: of)?|get out of (?=(?:it|the|my|our) (?:book|res|trip))",
+        "cancel",
+    ),
+    (
+        r"(?:don't|doesn't|didn't|not) (?:come|turn up|appear)"
+        r"(?=$|[?.,]| to (?:my|the|an|our) (?:appointment|visit))",
+        "noshow",
+    ),
+    (
+        r"(?:can't|cannot|can not|couldn't|could not|unable to|don't|didn't|never) (?:seem to )?(?:find|locate)"
+        r"(?= (?:my|our|his|her|the|it|them|one)\b)",
+        "lose",
+    ),
+    (r"(?:left|leave|leaving|stayed) behind|must have left|may have left|might have left", "forget lose"),
+    (r"light(?:ing)? up|have a (?:smoke|puff|cigarette)", "smoke"),
+    (
+        r"spread (?:(?:it|that|this|them|the \w+|my \w+) )?(?:out|over)|bit by bit|little by little|"
+        r"in (?:parts|pieces|stages|steps|several payments|small amounts)|over (?:time|several months|a few months)|"
+        r"a (?:bit|little) (?:each|every|at a) (?:month|time)|pay(?:ing)? (?:it|that|this|them|the \w+) (?:off|back)|"
+        r"(?:each|every|per|by the) month(?! old)|all at once|in one go",
+        "installment",
+    ),
+    (r"(?:hang|hold|holding|hanging) (?:on to|onto)", "keep"),
+    (r"let (?:me|us|him|her|them) in", "letin"),
+    (r"(?:in the )?middle of the night|dead of night", "night"),
+    (r"(?:show|shows|showing|showed) up", "arrive"),
+    (
+        r"(?:half|part|a piece|a corner|a chunk)(?: of)? (?:my |a |the |his |her )?(?:front )?(?:tooth|molar)|"
+        r"(?:tooth|molar) (?:is|has|was) (?:gone|come off|in two|in half)",
+        "broke tooth",
+    ),
+    (r"(?:can't|cannot|don't|no|still not) feel(?:ing)?(?= (?:my|his|her|in|any)\b)", "numb"),
+    (
+        r"(?:has|have|had|needs?|must|should|needed|could|can|will|would) (?:it |they |them )?(?:to )?come out|"
+        r"(?:get|have|getting|having) (?:it|them|that|one) (?:taken |pulled )?out",
+        "pull",
+    ),
+    (r"(?:pick|picks|picked|picking) (?:me|us|him|her|them|people|someone) up", "pickup"),
+    (
+        r"takes? (?:me|us|him|her|them|people) (?:to|from|there|back)|bring (?:me|us) (?:to|from) (?:you|the)",
+        "transfer",
+    ),
+    (
+        r"(?:get|getting) (?:over |out )?to (?:you|your \w+|the (?:hotel|office|practice|clinic))|reach you",
+        "getthere",
+    ),
+    (
+        r"(?:something|anything|somewhere|place|spot) for (?:\w+ )?\w+ to sleep(?: in| on)?",
+        "bed",
+    ),
+    (
+        r"(?:he|she|they|it)(?:'s|'re| is| are| will be|'ll be) (?:only |just |about |almost |nearly )?\w+ "
+        r"(?:months?|weeks?)(?: baby| old)?",
+        "baby",
+    ),
+    (r"little ones?|twins", "child"),
+    (
+        r"(?:better|special|lower|reduced|cheaper|good|nicer) (?:price|rate|deal|offer)s?|"
+        r"(?:something|anything|money|percent|a bit|a little) off|(?:something|anything) (?:on|about) the price",
+        "discount",
+    ),
+    (
+        r"(?:ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|twenty|thirty|forty|fifty|a dozen|"
+        r"several|many|lots of) rooms",
+        "group room",
+    ),
+    (r"(?:get|gets|getting|got|be) married|marrying", "wedding"),
+    (r"lock(?:ed|ing)? (?:(?:it|them|\w+|my \w+) )?(?:away|up)", "lock"),
+    (r"in (?:bills|notes|banknotes|paper money)|with bills|paper money|banknotes", "cash"),
+    (r"(?:stay|keep|kept|be|stays)(?: (?:it|them|my|the)(?: \w+)?)? (?:cold|cool|chilled)", "refrigerator"),
+    (r"(?:send|bring|brought|sent)(?: \w+){0,3} up(?= |[?.,]|$)", "deliver"),
+    (r"(?:be|us|me) gone", "vacate"),
+    (r"sign(?:ing|ed)? (?:up|on)", "register"),
+    (
+        r"(?:new patients?|anyone new|anybody new|someone new|somebody new|new people|new families|new ones)",
+        "new patient",
+    ),
+    (r"(?:squeeze|fit|slot|work) (?:me|us|him|her|them) in", "sameday see"),
+    (r"on top(?= |[?.,]|$)(?! of)|on top of (?:that|it)", "extra"),
+    (r"on foot", "walk"),
+    (r"walk(?:s|ed|ing)? (?:him|it|my dog|the dog|our dog)", "dogwalk"),
+    (r"(?:a|another) new (?=\w)(?!dentist|patient|customer)|another (?=one|filling|crown|implant)", "a"),
     (r"throw(?:n|s)? in", "include"),
     (r"clear(?:ed|ing)? out|(?:get|be|move|moved|moving) out|(?:want|need) us out", "vacate"),
     (

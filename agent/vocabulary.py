@@ -11,6 +11,7 @@ without into onto out up down off over under about as if whether or and but so t
 though although not no nor yes yeah yep what which how any some all both each every either neither ones ok
 okay just also too very much many more most such only own same other another else again still yet already
 ever never always now well guys ma'am sir s t d ll re ve m don doesn isn aren won wouldn couldn can't cannot
+haven hasn hadn wasn weren didn doesn shouldn mustn him yourselves themselves
 gonna wanna gotta got let lets through via per between during within upon oh ah like pm dollar bucks eh huh
 going gone goes anywhere anyone isn't aren't don't
 """
@@ -40,7 +41,8 @@ recently especially case fact part else myself yourself himself herself itself o
 include yearold dentist tooth business precisely whole entire entirely completely absolutely definitely desk
 straight somewhere pass manage rather note suggest expect basic separately mine ours moment sense chance
 luck hop stop step fresh quickly easy easily hard simple clear sound wonder line verify honey dear folks
-asap
+asap problem ago clue company
+grandson granddaughter grandchild grandchildren grandparent grandparents grandkid
 """
 LIGHT = frozenset(_LIGHT_WORDS.split())
 
@@ -54,7 +56,7 @@ bicycle bike cycle cycling
 dog puppy pup doggy terrier retriever poodle labrador bulldog dachshund beagle spaniel chihuahua hound
 cat kitten kitty
 pet animal furry
-child kid toddler youngster
+child kid toddler youngster kiddo kiddos preschooler
 baby infant newborn
 crib cot cradle
 elevator lift
@@ -65,7 +67,7 @@ accessible accessibility barrier barrierfree stepfree
 stairs stair step steps staircase
 wifi internet online
 password passcode code login
-luggage baggage bag bags suitcase suitcases
+luggage baggage bag bags suitcase suitcases backpack backpacks duffel
 gym fitness exercise workout weights
 refrigerator fridge minifridge
 coffee espresso
@@ -99,7 +101,7 @@ electriccar tesla
 address located location directions
 dentist doctor
 emergency urgent urgently emergencies
-pain hurt hurts ache toothache aching sore painful killing
+pain hurt hurts throb throbs throbbing agony ache toothache aching sore painful killing
 broke break broken chip chipped crack cracked
 cleaning clean cleaned cleanings
 whitening whiten whiter bleach bleaching bleached brighter brighten whitened
@@ -113,13 +115,17 @@ straighten crooked
 countperson countpeople countguests countguest countpersons countattendees countparticipants
 countvisits countvisit countappointments counttimes counttrips countsessions
 orthodontist orthodontic orthodontics
-afraid scared fear anxious anxiety nervous terrified phobia frightened dread
+afraid scared scare scares fear fears panic panicky anxious anxiety nervous terrified phobia frightened dread
 sedation sedate sedative calm relax
 numb numbness novocaine anesthetic
-injection shot
+injection shot jab
+swollen swell swelling swelled
+wedding bride groom
+mail ship shipping
+safe lock
 insurance insured insurances insurer coverage
 uninsured
-installment installments monthly financing finance
+installment installments instalment instalments monthly financing finance
 reminder remind reminders
 records record files file chart
 spanish
@@ -157,7 +163,8 @@ ALSO = {
     "located": ("WHERE",), "address": ("WHERE",),
     "walk": ("DISTANCE",), "swimming": ("pool",), "wifi": ("internet",), "internet": ("wifi",),
     "dog": ("pet",), "cat": ("pet",), "son": ("child",), "daughter": ("child",), "boy": ("child",),
-    "girl": ("child",), "teenager": ("child",), "minor": ("child",), "electric": ("charge",),
+    "girl": ("child",), "teenager": ("child",), "teen": ("child",), "grandson": ("child",), "granddaughter": ("child",),
+    "grandkid": ("child",), "grandchild": ("child",), "nephew": ("child",), "niece": ("child",), "minor": ("child",), "electric": ("charge",),
 }  # fmt: skip
 
 # Ideas that any fact may share with any question: they tell facts on one subject apart, and make none the subject.

@@ -90,16 +90,22 @@ def make_server(settings: Settings) -> tuple[AgentServer, Admission]:
     return server, admission
 
 
+def _has_process(server: AgentServer) -> bool:
+    """Whether a process waits for a call, or serves one.
+
+    An import that fails in job processes alone leaves the worker registered all the same, and the library has no
+    public word for a process that came up.
+    """
+    return bool(server.active_jobs) or not server._proc_pool._warmed_proc_queue.empty()
+
+
 def health_app(server: AgentServer, admission: Admission) -> web.Application:
     """`/ready` is 200 once registered with LiveKit, with a process for a call, until draining; `/health` always."""
-    registered, forked = asyncio.Event(), asyncio.Event()
+    registered = asyncio.Event()
     server.on("worker_registered", lambda *_: registered.set())
-    # An import that fails in job processes alone leaves the worker registered all the same; the library has no
-    # public word for a process that came up.
-    server.on("worker_started", lambda *_: server._proc_pool.on("process_ready", lambda *_: forked.set()))
 
     async def ready(_request: web.Request) -> web.Response:
-        good = registered.is_set() and forked.is_set() and not server.draining
+        good = registered.is_set() and _has_process(server) and not server.draining
         body = {"ready": good, "calls": admission.taken(), "most": admission.most}
         return web.json_response(body, status=200 if good else 503)
 

@@ -143,6 +143,14 @@ PROMISES: dict[str, str] = {
     "cli.personas": "personas and numbers are listed, shown, added and removed from the command line",
     "cli.port_taken": "a port that is taken is replaced and told",
     "cli.part_fails": "a part that does not come up is named with its log, and everything is stopped",
+    # whole calls
+    "call.persona": "Each number is answered by its persona from its facts; another number by the default persona.",
+    "call.log": "Every fact of a call is in Postgres once, in order, without gaps.",
+    "call.message": "A message is taken in a spoken conversation with the bundled models.",
+    "call.hold": "A call on hold is not asked whether anybody is there.",
+    "call.browser": "A browser calls a number, and finds its call again after a reload.",
+    "call.nobody": "No agent at all: rings, then 486.",
+    "call.restarts": "A part killed with -9 comes back, and the next call is answered and recorded whole.",
 }
 
 

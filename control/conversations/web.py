@@ -25,7 +25,7 @@ class WebCall:
 def web_call(settings: Settings, number: str) -> WebCall:
     """A new room's token, to be used within a minute. Raises `Unavailable` where LiveKit is not set up.
 
-    The token allows the microphone and nothing else, so that what its attributes say is our word alone.
+    The token allows the microphone and typed words, and no change of its attributes: what they say is our word alone.
     """
     url = settings.livekit_public_url or settings.livekit_url
     secret = settings.livekit_api_secret.get_secret_value()
@@ -37,7 +37,7 @@ def web_call(settings: Settings, number: str) -> WebCall:
         room=room,
         can_publish=True,
         can_publish_sources=["microphone"],
-        can_publish_data=False,
+        can_publish_data=True,
         can_subscribe=True,
         can_update_own_metadata=False,
     )

@@ -137,7 +137,7 @@ def _small_talk(talk: _Talk) -> Reply | None:
         return Reply(f"You're welcome. {_ELSE}")
     if heard.asks_who(words):
         return Reply(f"I'm {_of(talk.prompt)}AI assistant, a computer and not a person. How can I help you?")
-    if heard.is_yes(words) or heard.is_no(words):
+    if (heard.is_yes(words) or heard.is_no(words)) and not heard.wants_message(words):
         return Reply("All right. How can I help you?")
     return None
 

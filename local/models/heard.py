@@ -110,6 +110,7 @@ _TENS = {
     "twenty": "2", "thirty": "3", "forty": "4", "fifty": "5", "sixty": "6", "seventy": "7", "eighty": "8",
     "ninety": "9",
 }  # fmt: skip
+_OHS = frozenset({"a", "ah", "owe", "ow"})
 _TIMES = {"double": 2, "triple": 3}
 
 SAME_NUMBER = "the number of this call"
@@ -204,7 +205,7 @@ def number(text: str) -> str | None:
 def _longest_run(text: str) -> str:
     """The last of the longest runs of digits: a number corrected in one breath counts as corrected."""
     runs, current, times, tens = [""], "", 1, ""
-    for word in re.findall(r"[a-z]+|\d+|\+", text.lower()):
+    for word in _with_ohs(re.findall(r"[a-z]+|\d+|\+", text.lower())):
         digits = word if word.isdigit() else _DIGITS.get(word)
         if word in _TIMES:
             times = _TIMES[word]
@@ -223,6 +224,15 @@ def _longest_run(text: str) -> str:
     runs.append(current + (tens + "0" if tens else ""))
     longest = max(len(run) for run in runs)
     return next(run for run in reversed(runs) if len(run) >= min(longest, 7) or len(run) == longest)
+
+
+def _with_ohs(words: list[str]) -> list[str]:
+    """The words with what an "oh" between digits is heard as put right; the number is read back anyway."""
+    digit = [word.isdigit() or word in _DIGITS for word in words]
+    return [
+        "oh" if word in _OHS and 0 < at < len(words) - 1 and digit[at - 1] and digit[at + 1] else word
+        for at, word in enumerate(words)
+    ]
 
 
 def is_only_number(text: str) -> bool:

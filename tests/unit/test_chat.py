@@ -291,3 +291,12 @@ def test_lines_that_are_no_passages_are_skipped() -> None:
 def test_no_block_is_told_from_an_empty_one() -> None:
     assert parse("nothing here") is None
     assert parse(render([])) == []
+
+
+@pytest.mark.parametrize("words", ["Please take a message.", "Take a message please.", "Can I leave a message?"])
+def test_a_caller_who_asks_for_a_message_is_asked_for_the_name(words: str) -> None:
+    assert Line().say(words) == "I will gladly take a message. What is your name?"
+
+
+def test_an_oh_that_was_heard_as_another_word_is_still_a_zero() -> None:
+    assert heard.number("Five, five, five, a one, two, three.") == "5550123"
