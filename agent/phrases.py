@@ -18,6 +18,17 @@ PHRASES = (
     (r"(mother|father|sister|brother|son|daughter|mom|dad)s?[ -]in[ -]law", r"\1"),
     (r"(someone|somebody|anyone|anybody|person|people|one|dentist|doctor|man|woman) who", r"\1"),
     (r"(place|spot|somewhere|anywhere|area|corner) where|(day|time|evening|morning|moment) when", r"\1\2"),
+    (
+        r"(?:come|visit|go) (?:to |at )?(?:my|our|his|her|their|people's|someone's) (?:homes?|house)|house calls?|home visits?",
+        "housecall",
+    ),
+    (r"how much (?:will|do|does|would) (?:they|it|my insurance|my plan) (?:pay|cover)", "reimbursement"),
+    (r"(?:old|young) enough|too (?:old|young)", "AGE"),
+    (
+        r"(?:at |around |about |till |until |after )?(?:one|two|three|four|1|2|3|4) ?(?:in the morning|at night|a\.?m\.?)|"
+        r"(?:after|past|around) midnight|(?:in the )?middle of the night|dead of night",
+        "nighttime",
+    ),
     (r"check (?:if|whether)|(?:is|would|will) (?:that|it|this) (?:be )?(?:a problem|a big deal|too much)", "is it"),
     (
         r"(?:don't|doesn't|do not|does not) (?:own|have|drive)(?: an?| any| my own)? car|(?:no|without an?|without my) "
@@ -93,7 +104,14 @@ PHRASES = (
     ),
     (r"how (?:big|large|small)|what size", "SIZE"),
     (r"where(?:abouts)?", "WHERE"),
-    (r"when|what days?|which days?", "TIME"),
+    (
+        r"WHERE (?:exactly |precisely )?(?:are|is) (?:you|the (?:hotel|practice|office|clinic))(?=$|[?.,])",
+        "WHERE address",
+    ),
+    (
+        r"when|what days?|which days?|(?:before|after|by|at) (?:that|then)(?=$|[?.,])|that (?:early|late)(?=$|[?.,])",
+        "TIME",
+    ),
     (r"whose|whom|who's|who", "WHO"),
     (r"why", "WHY"),
     (r"what(?:'s| is) (?:for|on)(?= )", "MENU"),
@@ -141,7 +159,11 @@ PHRASES = (
     (r"front desk", "reception"),
     (r"air[ -]?con(?:ditioning|ditioned|ditioner)?|a[ /.]?c\.?", "aircon"),
     (r"charging|chargers?|recharg(?:e|ing)|plug(?:ging)?(?: \w+){0,4} in(?: \w+ (?:tesla|car|ev))?", "evcharge"),
-    (r"e\.?v\.?'?s?|electric (?:cars?|vehicles?)", "electriccar"),
+    (r"(?:can|could|may|to|we|i) charge (?:it|them)(?: up)?(?! to| on)", "evcharge"),
+    (
+        r"e\.?v\.?'?s?|(?:electric|hybrid) (?:\w+ )?(?:cars?|vehicles?)|nissan leaf|chevy bolt|rivian|ioniq",
+        "electriccar",
+    ),
     (r"(?:sat|satellite)[ -]?nav|g\.?p\.?s\.?", "gps"),
     (r"(?:by|for) (?:him|her|them|my|your|our)sel(?:f|ves)|on (?:his|her|their|my) own|unaccompanied", "alone"),
     (r"without (?:me|us|an? adult|(?:a )?parents?)|unsupervised", "alone"),
@@ -197,7 +219,6 @@ PHRASES = (
     ),
     (r"(?:hang|hold|holding|hanging) (?:on to|onto)", "keep"),
     (r"let (?:me|us|him|her|them) in", "letin"),
-    (r"(?:in the )?middle of the night|dead of night", "night"),
     (r"(?:show|shows|showing|showed) up", "arrive"),
     (
         r"(?:half|part|a piece|a corner|a chunk)(?: of)? (?:my |a |the |his |her )?(?:front )?(?:tooth|molar)|"
@@ -253,6 +274,7 @@ PHRASES = (
     (r"(?:squeeze|fit|slot|work) (?:me|us|him|her|them) in", "sameday see"),
     (r"on top(?= |[?.,]|$)(?! of)|on top of (?:that|it)", "extra"),
     (r"on foot", "walk"),
+    (r"(?:clear|invisible|see[ -]through) (?:ones|braces|trays|retainers)", "aligner"),
     (r"walk(?:s|ed|ing)? (?:him|it|my dog|the dog|our dog)", "dogwalk"),
     (r"(?:a|another) new (?=\w)(?!dentist|patient|customer)|another (?=one|filling|crown|implant)", "a"),
     (r"throw(?:n|s)? in", "include"),

@@ -41,7 +41,7 @@ recently especially case fact part else myself yourself himself herself itself o
 include yearold dentist tooth business precisely whole entire entirely completely absolutely definitely desk
 straight somewhere pass manage rather note suggest expect basic separately mine ours moment sense chance
 luck hop stop step fresh quickly easy easily hard simple clear sound wonder line verify honey dear folks
-asap problem ago clue company
+asap problem ago clue company nighttime yearly annual slowly quickly slow
 grandson granddaughter grandchild grandchildren grandparent grandparents grandkid
 """
 LIGHT = frozenset(_LIGHT_WORDS.split())
