@@ -170,12 +170,13 @@ class AgentProcess:
 
     async def until_fact(self, call_id: str, kind: str, *, times: int = 1, limit_s: float = 30.0) -> list[Fact]:
         """All facts of the call once `times` of this kind are among them."""
-        async with asyncio.timeout(limit_s):
-            while True:
-                facts = await self.facts(call_id)
-                if sum(one.kind == kind for one in facts) >= times:
-                    return facts
-                await asyncio.sleep(0.05)
+        end = asyncio.get_running_loop().time() + limit_s
+        while True:
+            facts = await self.facts(call_id)
+            if sum(one.kind == kind for one in facts) >= times:
+                return facts
+            assert asyncio.get_running_loop().time() < end, [one.body for one in facts]
+            await asyncio.sleep(0.05)
 
     async def say(self, phone: Phone, *parts: str | float) -> None:
         """Says texts with pauses (numbers: seconds) between them; the scripted model knows their words."""

@@ -107,60 +107,71 @@ async def test_a_message_that_the_model_takes_is_a_fact(agent: AgentProcess) -> 
     }
 
 
-@promise("agent.turns")
-@pytest.mark.parametrize(
-    "parts",
-    [
-        ("I would like to book a room", 0.6, "for two nights next week."),
-        ("My question is", 0.7, "what time do you serve breakfast?"),
-        ("Can I bring my dog", 0.5, "and is there a park close by?"),
-    ],
+PAUSED: tuple[tuple[str | float, ...], ...] = (
+    ("I would like to book a room", 0.6, "for two nights next week."),
+    ("My question is", 0.7, "what time do you serve breakfast?"),
+    ("Can I bring my dog", 0.5, "and is there a park close by?"),
 )
-async def test_a_pause_inside_a_sentence_does_not_end_the_turn(
-    agent: AgentProcess, parts: tuple[str | float, ...]
-) -> None:
+
+
+@promise("agent.turns")
+async def test_a_pause_inside_a_sentence_does_not_end_the_turn(agent: AgentProcess) -> None:
+    async def one(*parts: str | float) -> None:
+        phone = await _answered(agent)
+        await agent.say(phone, *parts)
+        facts = await agent.until_fact(phone.call_id, "item", times=3)
+        [said] = _texts(facts, "user")
+        assert said.endswith(str(parts[-1]))
+        assert len(said.split()) > len(str(parts[-1]).split())
+        await phone.hang_up()
+
+    await asyncio.gather(*(one(*parts) for parts in PAUSED))
+
+
+async def _listening(agent: AgentProcess) -> Phone:
+    """A phone that hears a long reply just now."""
     phone = await _answered(agent)
-    await agent.say(phone, *parts)
-    facts = await agent.until_fact(phone.call_id, "item", times=3)
-    assert _texts(facts, "user") == [" ".join(str(part) for part in parts if isinstance(part, str))]
-    await phone.hang_up()
+    await phone.type("When is breakfast?")
+    await eventually(lambda: bool(phone.hears()), 20)
+    return phone
 
 
 @promise("agent.barge_in")
-@pytest.mark.parametrize(
-    "words", ["Wait, how much is a room?", "Stop, I have another question.", "No, I mean dinner."]
-)
-async def test_a_caller_who_speaks_up_silences_the_agent_and_is_answered(agent: AgentProcess, words: str) -> None:
+async def test_a_caller_who_speaks_up_silences_the_agent_and_is_answered(agent: AgentProcess) -> None:
     await agent.script("reply", {"text": LONG_REPLY})
-    phone = await _answered(agent)
-    await phone.type("When is breakfast?")
-    await eventually(lambda: bool(phone.hears()), 20)
-    await agent.say(phone, words)
-    facts = await agent.until_fact(phone.call_id, "item", times=4)
-    assert _texts(facts, "user")[-1] == words
-    cut = [one.body for one in facts if isinstance(one.body, Item) and one.body.interrupted]
-    assert [LONG_REPLY.startswith(_text(body).strip()) for body in cut] == [True]
-    assert len(_text(cut[0])) < len(LONG_REPLY)
-    await phone.hang_up()
+
+    async def one(words: str) -> None:
+        phone = await _listening(agent)
+        await agent.say(phone, words)
+        facts = await agent.until_fact(phone.call_id, "item", times=4)
+        assert _texts(facts, "user")[-1] == words
+        cut = [one.body for one in facts if isinstance(one.body, Item) and one.body.interrupted]
+        assert [LONG_REPLY.startswith(_text(body).strip()) for body in cut] == [True]
+        assert len(_text(cut[0])) < len(LONG_REPLY)
+        await phone.hang_up()
+
+    words = ("Wait, how much is a room?", "Stop, I have another question.", "No, I mean dinner.")
+    await asyncio.gather(*map(one, words))
 
 
 @promise("agent.backchannel")
-@pytest.mark.parametrize("sound", ["mhm.", "Yeah.", None])
-async def test_a_backchannel_or_a_cough_does_not_stop_the_agent(agent: AgentProcess, sound: str | None) -> None:
+async def test_a_backchannel_or_a_cough_does_not_stop_the_agent(agent: AgentProcess) -> None:
     await agent.script("reply", {"text": LONG_REPLY})
-    phone = await _answered(agent)
-    await phone.type("When is breakfast?")
-    await eventually(lambda: bool(phone.hears()), 20)
-    if sound is None:
-        await phone.cough()
-    else:
-        await agent.say(phone, sound)
-    facts = await agent.until_fact(phone.call_id, "item", times=3, limit_s=60)
-    assert _texts(facts, "assistant")[-1].strip() == LONG_REPLY
-    assert _texts(facts, "user") == ["When is breakfast?"]
-    assert not any(one.body.interrupted for one in facts if isinstance(one.body, Item))
-    assert all(one.body.resumed for one in facts if isinstance(one.body, Interrupted))
-    await phone.hang_up()
+
+    async def one(sound: str | None) -> None:
+        phone = await _listening(agent)
+        if sound is None:
+            await phone.cough()
+        else:
+            await agent.say(phone, sound)
+        facts = await agent.until_fact(phone.call_id, "item", times=3, limit_s=60)
+        assert _texts(facts, "assistant")[-1].strip() == LONG_REPLY
+        assert _texts(facts, "user") == ["When is breakfast?"]
+        assert not any(one.body.interrupted for one in facts if isinstance(one.body, Item))
+        assert all(one.body.resumed for one in facts if isinstance(one.body, Interrupted))
+        await phone.hang_up()
+
+    await asyncio.gather(*map(one, ("mhm.", "Yeah.", None)))
 
 
 @promise("agent.silence")
@@ -241,16 +252,20 @@ HOSTILE = [
 
 
 @promise("agent.hostile_metadata")
-@pytest.mark.parametrize("metadata", HOSTILE, ids=range(len(HOSTILE)))
-async def test_hostile_metadata_gives_the_default_persona_and_a_fact(agent: AgentProcess, metadata: str) -> None:
-    phone = await agent.ring()
-    await agent.dispatch(phone.name, metadata)
-    await eventually(lambda: bool(phone.agents()), 20)
-    await phone.answer()
-    facts = await agent.until_fact(phone.call_id, "item")
-    assert _texts(facts, "assistant") == ["Hello, thank you for calling. How can I help you?"]
-    assert {"persona_metadata_rejected", "persona_field_rejected"} & {one.kind for one in facts}
-    await phone.hang_up()
+async def test_hostile_metadata_gives_the_default_persona_and_a_fact(agent: AgentProcess) -> None:
+    async def one(metadata: str) -> None:
+        phone = await agent.ring()
+        await agent.dispatch(phone.name, metadata)
+        await eventually(lambda: bool(phone.agents()), 20)
+        await phone.answer()
+        facts = await agent.until_fact(phone.call_id, "item")
+        assert _texts(facts, "assistant") == ["Hello, thank you for calling. How can I help you?"]
+        assert {"persona_metadata_rejected", "persona_field_rejected"} & {one.kind for one in facts}
+        await phone.hang_up()
+        await agent.until_fact(phone.call_id, "call_ended")
+
+    for at in range(0, len(HOSTILE), 4):
+        await asyncio.gather(*map(one, HOSTILE[at : at + 4]))
 
 
 @promise("agent.flat_metadata")
