@@ -6,7 +6,7 @@ what it is about must be known to the fact, as must the kind of answer asked for
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,9 @@ from switchboard.persona import PersonaFact
 LONGEST = 600  # characters of one turn that are ranked
 _LIGHT = 0.25  # a light word's weight against a full one's
 _TOLD = 0.5  # the weight of what was told around a question that names its subject itself
+_ASKED_LIGHT = 0.4  # a light word's weight in a question that has no others, against a full one's
+_LEANING = 0.1  # what an unknown light word counts in such a question
+_UNASKED = 0.25  # what it counts that such a question shares no word at all with a fact
 _TOLD_UNKNOWN = 0.15  # what an unknown word counts of what was told
 _KIND = 0.8  # what a missing kind of answer counts against a missing word
 
@@ -35,6 +38,7 @@ _WHOLE = 0.7  # a phrasing that agrees this far needs no core
 _SUBJECT = 0.5  # shared weight from which on the fact is about what the question is about
 
 Vectors = NDArray[np.float32]
+_Lacks = tuple[float, float, float]  # a word that a fact does not know, as missing, missing kind and stray
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ _WEIGHTS = Features(
     kind=-3.0,
     edge=-4.0,
     stray=-0.15,
-    leans=-0.7,
+    leans=-0.3,
 )
 _BIAS = -6.0
 
@@ -94,6 +98,42 @@ class _Fact:
     say: str
     phrasings: tuple[dict[str, float], ...]  # idea: 1, or less for a light word
     known: dict[str, float]  # idea: share of the phrasings that hold it
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A reading with what each word weighs where a fact knows it and what it counts as where none does."""
+
+    words: tuple[tuple[Word, float, _Lacks], ...]
+    unasked: tuple[_Lacks]  # what it counts when a fact knows no word of the question itself
+    leans: float  # 1 when the subject is in what was told alone
+
+    @classmethod
+    def of(cls, reading: Reading) -> "_Heard":
+        told = any(word.context for word in reading.words)
+        leans = reading.leans and told
+        strict = leans and reading.apart
+        asked = not all(word.context for word in reading.words)
+        return cls(
+            tuple((word, _share(word, leans), _lacks(word, strict)) for word in reading.words),
+            ((_UNASKED if strict and asked else 0.0, 0.0, 0.0),),
+            float(leans),
+        )
+
+
+def _share(word: Word, leans: bool) -> float:
+    light = _ASKED_LIGHT if leans and not word.context else _LIGHT
+    return (light if word.light else 1.0) * (_TOLD if word.context and not leans else 1.0)
+
+
+def _lacks(word: Word, strict: bool) -> _Lacks:
+    if word.context:
+        return (0.0, 0.0, 0.0 if word.light or word.stem in KINDS else 1.0)
+    if word.stem in KINDS:
+        return (0.0, 1.0, 0.0)
+    if word.light:
+        return (_LEANING if strict else 0.0, 0.0, 0.0)
+    return (1.0, 0.0, 0.0)
 
 
 class FactIndex:
@@ -124,17 +164,20 @@ class FactIndex:
         readings = lexicon.readings(said)
         if self._vectors is None or not readings:
             return []
-        near = self._vectors @ _embed([reading.text for reading in readings]).T
+        near = self._vectors @ _embed([self._text(reading) for reading in readings]).T
         likeness = np.full((len(self._facts), len(readings)), -1.0, dtype=np.float32)
         np.maximum.at(likeness, self._owner, near)
         return [self._agreements(reading, likeness[:, at]) for at, reading in enumerate(readings)]
 
+    def _text(self, reading: Reading) -> str:
+        """What is compared by likeness; words that no fact knows would drown the rest of what was told."""
+        return f"{lexicon.known_words(reading.told, self._rarity)} {reading.asked}".strip()
+
     def _agreements(self, reading: Reading, likeness: Vectors) -> list[Features | None]:
-        heard = [self._corrected(word) for word in reading.words]
-        told = 1.0 if reading.leans else _TOLD
-        return [
-            self._agreement(heard, fact, float(like), told) for fact, like in zip(self._facts, likeness, strict=True)
-        ]
+        heard = _Heard.of(
+            Reading(reading.told, reading.asked, tuple(map(self._corrected, reading.words)), reading.apart)
+        )
+        return [self._agreement(heard, fact, float(like)) for fact, like in zip(self._facts, likeness, strict=True)]
 
     def _corrected(self, word: Word) -> Word:
         """A word that no fact knows, heard one letter wrong, as the word that the facts know."""
@@ -149,41 +192,37 @@ class FactIndex:
         share = _COMMON if idea in COMMON or idea in KINDS else 1.0
         return share * self._rarity.get(idea, self._rarest) / self._rarest
 
-    def _agreement(self, heard: Sequence[Word], fact: _Fact, likeness: float, told: float) -> Features | None:
-        mass = covered = missing = kind = core = stray = 0.0
+    def _agreement(self, heard: "_Heard", fact: _Fact, likeness: float) -> Features | None:
+        mass = covered = core = 0.0
+        unknown = list(heard.unasked)
         shared: set[str] = set()
-        for word in heard:
+        for word, share, lacks in heard.words:
             found = [idea for idea in word.ideas if idea in fact.known and idea not in BEYOND]
-            share = (_LIGHT if word.light else 1.0) * (told if word.context else 1.0)
-            if found:
-                best = max(found, key=lambda idea: self._weight(idea) * math.sqrt(fact.known[idea]))
-                weight = self._weight(best) * share
-                covered += weight
-                if best not in shared:
-                    mass += weight * math.sqrt(fact.known[best])
-                shared.update(found)
-                if best not in COMMON and best not in KINDS:
-                    known = max(fact.known[best], _SAID_CORE if best in fact.phrasings[0] else 0.0)
-                    core = max(core, known * (_LIGHT_CORE if word.light else 1.0))
-            elif word.context:
-                stray += 0.0 if word.light or word.stem in KINDS else 1.0
-            elif word.stem in KINDS:
-                kind += 1.0
-            elif not word.light:
-                missing += 1.0
+            if not found:
+                unknown.append(lacks)
+                continue
+            if not word.context:
+                unknown[0] = (0.0, 0.0, 0.0)
+            best = max(found, key=lambda idea: self._weight(idea) * math.sqrt(fact.known[idea]))
+            covered += self._weight(best) * share
+            if best not in shared:
+                mass += self._weight(best) * share * math.sqrt(fact.known[best])
+            shared.update(found)
+            if best not in COMMON and best not in KINDS:
+                known = max(fact.known[best], _SAID_CORE if best in fact.phrasings[0] else 0.0)
+                core = max(core, known * (_LIGHT_CORE if word.light else 1.0))
         if not shared - KINDS:
             return None
+        missing, kind, stray = (sum(column) for column in zip(*unknown, strict=True))
         cover = covered / (covered + missing + _KIND * kind + _TOLD_UNKNOWN * stray)
         phrase = self._phrase(heard, fact)
         edge = max(0.0, 1 - core / _CORE) * min(1.0, max(0.0, (_WHOLE - phrase) / 0.2))
-        leans = 1.0 if told == 1.0 and any(word.context for word in heard) else 0.0
-        return Features(
-            min(1.0, mass / _SUBJECT), min(mass, 1.0), cover, phrase, likeness, missing, kind, edge, stray, leans
-        )
+        subject, mass = min(1.0, mass / _SUBJECT), min(mass, 1.0)
+        return Features(subject, mass, cover, phrase, likeness, missing, kind, edge, stray, heard.leans)
 
-    def _phrase(self, heard: Iterable[Word], fact: _Fact) -> float:
-        asked = {word.stem: self._weight(word.stem) * (_LIGHT if word.light else 1.0) for word in heard}
-        ideas = {idea for word in heard for idea in word.ideas}
+    def _phrase(self, heard: "_Heard", fact: _Fact) -> float:
+        asked = {word.stem: self._weight(word.stem) * _said_share(word, fact) for word, _share, _lacks in heard.words}
+        ideas = {idea for word, _share, _lacks in heard.words for idea in word.ideas}
         total = sum(asked.values())
         best = 0.0
         for phrasing in fact.phrasings:
@@ -191,6 +230,11 @@ class FactIndex:
             size = sum(self._weight(idea) * share for idea, share in phrasing.items())
             best = max(best, 2 * both / (size + total) if size + total else 0.0)
         return min(best, 1.0)
+
+
+def _said_share(word: Word, fact: _Fact) -> float:
+    share = _LIGHT if word.light else 1.0
+    return share * _TOLD_UNKNOWN if word.context and word.ideas.isdisjoint(fact.known) else share
 
 
 def _score(found: Features) -> float:

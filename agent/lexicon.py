@@ -1,11 +1,11 @@
 """How callers' words are read for ranking: what to drop, what is said in two words, what means the same."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from agent import phrases
+from agent import joining
 from agent.vocabulary import ALSO, COMMON, IRREGULAR, KINDS, LIGHT, SAME, STOP
 
 _ASKED = (
@@ -24,7 +24,8 @@ _LATE_OPENERS = re.compile(
 _SENTENCES = re.compile(r"[^.?!;]*(?:[.?!;]+(?!\s|$)[^.?!;]*)*[.?!;]*")
 _SECOND_QUESTION = re.compile(
     r",?\s+(?:and|also|or|plus)\s+"
-    rf"(?=(?:also |then )?(?:do|does|is|are|can|could|will|would|what|when|where|how|who|{'|'.join(sorted(KINDS))})\b)"
+    r"(?=(?:also |then )?(?:do|does|is|are|can|could|will|would|what|when|where|how|who|"
+    rf"{'|'.join(sorted(KINDS))})\b)"
 )
 MOST_QUESTIONS = 3
 _QUOTE = "\N{RIGHT SINGLE QUOTATION MARK}"
@@ -45,13 +46,20 @@ class Word:
 class Reading:
     """One way to take what was said: a question, alone or with what was told around it."""
 
-    text: str
+    told: str
+    asked: str
     words: tuple[Word, ...]
+    apart: bool = False  # whether sentences of their own were told
 
     @property
     def leans(self) -> bool:
         """Whether the question says nothing of its subject, so that what was told around it must."""
         return not any(_says_subject(word) for word in self.words if not word.context)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether not even the kind of answer is asked for: such a question alone means nothing."""
+        return self.leans and not any(word.stem in KINDS for word in self.words if not word.context)
 
 
 def _says_subject(word: Word) -> bool:
@@ -118,7 +126,7 @@ def word(text: str, context: bool = False) -> Word | None:
 @lru_cache(maxsize=64)
 def clean(text: str) -> str:
     """What was said in lower case, without fillers, two-word ideas joined."""
-    return phrases.join(" ".join(text.split()).lower().replace(_QUOTE, "'"))
+    return joining.join(" ".join(text.split()).lower().replace(_QUOTE, "'"))
 
 
 def ideas(cleaned: str) -> list[Word]:
@@ -135,34 +143,45 @@ def _ideas(cleaned: str, *, context: bool = False) -> Iterator[Word]:
 
 def readings(said: str) -> list[Reading]:
     """Each question in what a caller said alone, then with all that was told; two questions also as one."""
-    cleaned = clean(said)
-    told, asked = _parted(cleaned)
-    found = [_reading("", question) for question in asked[:MOST_QUESTIONS]]
-    if len(asked) > 1:
-        found.append(_reading("", " ".join(asked)))
-    if told:
-        found.extend([_reading(told, question) for question in asked[:MOST_QUESTIONS]])
+    told, before, asked = _parted(clean(said))
+    circumstances = " ".join(part for part in (*told, *before) if part)
+    questions = asked[:MOST_QUESTIONS]
+    alone = [_reading("", question) for question in (*questions, *([" ".join(asked)] if len(asked) > 1 else ()))]
+    found = [reading for reading in alone if not (told and reading.says_nothing)]
+    if circumstances:
+        found.extend(_reading(circumstances, question, apart=bool(told)) for question in questions)
     return [reading for reading in found if reading.words]
 
 
-def _reading(told: str, asked: str) -> Reading:
-    return Reading(f"{told} {asked}".strip(), (*_ideas(told, context=True), *_ideas(asked)))
+def known_words(told: str, known: Container[str]) -> str:
+    """What was told without the words on subjects that are not known."""
+    found = ((part, word(part)) for part in _WORD.findall(told))
+    return " ".join(
+        part for part, idea in found if idea is None or idea.light or any(one in known for one in idea.ideas)
+    )
 
 
-def _parted(cleaned: str) -> tuple[str, list[str]]:
-    """What was told, and the questions; all is question when nothing looks like one."""
+def _reading(told: str, asked: str, *, apart: bool = False) -> Reading:
+    return Reading(told, asked, (*_ideas(told, context=True), *_ideas(asked)), apart)
+
+
+def _parted(cleaned: str) -> tuple[list[str], list[str], list[str]]:
+    """The sentences told, what comes before a question in its own sentence, and the questions.
+
+    All is question when nothing looks like one.
+    """
     sentences = [part.strip() for part in _SENTENCES.findall(cleaned) if part.strip(" .?!;")]
     marked = any(part.endswith("?") for part in sentences)
-    told, asked = [], []
+    told, before, asked = [], [], []
     for part in sentences:
         asks = part.endswith("?") if marked else _OPENERS.search(part) or _LATE_OPENERS.search(part)
         if not asks:
             told.append(part)
             continue
         start = _question_start(part)
-        told.append(part[:start])
+        before.append(part[:start])
         asked.extend(_SECOND_QUESTION.split(part[start:]))
-    return (" ".join(part for part in told if part), asked) if asked else ("", [cleaned])
+    return (told, before, asked) if asked else ([], [], [cleaned])
 
 
 def _question_start(sentence: str) -> int:

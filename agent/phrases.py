@@ -1,12 +1,14 @@
 """What callers say in several words: phrases that are one idea, and the ways of asking."""
 
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-
 # Several words that are one idea, and the ways of asking. Applied in order, before words are split; names in
 # capitals are kinds of answer (a price, a time …).
 PHRASES = (
+    (
+        r"(?:half|part|a piece|a corner|a chunk)(?: of)? (?:my |a |the |his |her )?(?:front )?(?:tooth|molar)|"
+        r"(?:tooth|molar) (?:is|has|was) (?:gone|come off|in two|in half)",
+        "broke tooth",
+    ),
+    (r"(?:came|come|broke|broken|snapped|chipped) off", "broke"),
     (r"uh+|um+|erm?|hm+|mhm|you know|i mean|kind of|sort of|please|thank you|thanks|sorry", ""),
     (r"hi there|hey there|hello|hi|hey|good (?:morning|afternoon|evening|day)(?! \w+ing)", ""),
     (r"i(?:'m| am| was|'ve been)? (?:just )?(?:wondering|calling|asking|curious)(?: to ask)?", ""),
@@ -19,20 +21,35 @@ PHRASES = (
     (r"(someone|somebody|anyone|anybody|person|people|one|dentist|doctor|man|woman) who", r"\1"),
     (r"(place|spot|somewhere|anywhere|area|corner) where|(day|time|evening|morning|moment) when", r"\1\2"),
     (
-        r"(?:come|visit|go) (?:to |at )?(?:my|our|his|her|their|people's|someone's) (?:homes?|house)|house calls?|home visits?",
+        r"(?:come|visit|go) (?:to |at )?(?:my|our|his|her|their|people's|someone's) (?:homes?|house)|"
+        r"house calls?|home visits?",
         "housecall",
     ),
     (r"how much (?:will|do|does|would) (?:they|it|my insurance|my plan) (?:pay|cover)", "reimbursement"),
-    (r"(?:old|young) enough|too (?:old|young)", "AGE"),
     (
-        r"(?:at |around |about |till |until |after )?(?:one|two|three|four|1|2|3|4) ?(?:in the morning|at night|a\.?m\.?)|"
+        r"(?:old|young) enough|too (?:old|young)|turn(?:ed|s|ing)? (?:one|two|three|four|five|six|seven|eight|nine|"
+        r"ten|eleven|twelve|\w+teen|twenty)|(?<=kids )(?:that|so) (?:small|little|young)|"
+        r"(?<=children )(?:that|so) (?:small|little|young)",
+        "AGE",
+    ),
+    (r"(?:is|are|was|were|went|it's|they're) (?:gone|missing|nowhere to be found)", "lose"),
+    (r"(?:block|freeze|reserve) (?:any |some |the )?(?:money|amount)", "hold deposit"),
+    (r"(?:to|we|i|can|could) train(?=$|[?.,]| at| in| for)", "workout"),
+    (r"on[ -]call", "oncall"),
+    (r"open the door|open up for (?:me|us)", "letin"),
+    (r"file (?:it|them|the \w+) down", "filedown"),
+    (r"(?:lip|tongue|mouth|cheek|face)(?: is|'s|s are)?(?: still)? asleep", "numb"),
+    (r"(?:morning|breakfast) (?:buffet|meal)", "breakfast"),
+    (
+        r"(?:at |around |about |till |until |after )?(?:one|two|three|four|1|2|3|4) ?"
+        r"(?:in the morning|at night|a\.?m\.?)|"
         r"(?:after|past|around) midnight|(?:in the )?middle of the night|dead of night",
         "nighttime",
     ),
     (r"check (?:if|whether)|(?:is|would|will) (?:that|it|this) (?:be )?(?:a problem|a big deal|too much)", "is it"),
     (
-        r"(?:don't|doesn't|do not|does not) (?:own|have|drive)(?: an?| any| my own)? car|(?:no|without an?|without my) "
-        r"car|(?:don't|doesn't|do not|does not|can't|cannot) drive",
+        r"(?:don't|doesn't|do not|does not) (?:own|have|drive)(?: an?| any| my own)? car|"
+        r"(?:no|without an?|without my) car|(?:don't|doesn't|do not|does not|can't|cannot) drive",
         "nocar",
     ),
     (r"how (?:far ahead|far in advance|much notice|much warning)", "notice"),
@@ -138,7 +155,8 @@ PHRASES = (
         "openinghours TIME",
     ),
     (
-        r"(?:you're|you are|we're|we are) (?:open|closed)|are you in\b(?= on| at| tomorrow| today| \w+days?)",
+        r"(?:you're|you are|we're|we are) (?:open|closed)|"
+        r"are you (?:in|there|around|here)\b(?= on| at| tomorrow| today| \w+days?)",
         "openinghours TIME",
     ),
     (r"(?:wi|why)[ -]?fi|wireless(?: internet| network)?", "wifi"),
@@ -220,11 +238,6 @@ PHRASES = (
     (r"(?:hang|hold|holding|hanging) (?:on to|onto)", "keep"),
     (r"let (?:me|us|him|her|them) in", "letin"),
     (r"(?:show|shows|showing|showed) up", "arrive"),
-    (
-        r"(?:half|part|a piece|a corner|a chunk)(?: of)? (?:my |a |the |his |her )?(?:front )?(?:tooth|molar)|"
-        r"(?:tooth|molar) (?:is|has|was) (?:gone|come off|in two|in half)",
-        "broke tooth",
-    ),
     (r"(?:can't|cannot|don't|no|still not) feel(?:ing)?(?= (?:my|his|her|in|any)\b)", "numb"),
     (
         r"(?:has|have|had|needs?|must|should|needed|could|can|will|would) (?:it |they |them )?(?:to )?come out|"
@@ -274,6 +287,10 @@ PHRASES = (
     (r"(?:squeeze|fit|slot|work) (?:me|us|him|her|them) in", "sameday see"),
     (r"on top(?= |[?.,]|$)(?! of)|on top of (?:that|it)", "extra"),
     (r"on foot", "walk"),
+    (r"(?:make|give|get|bring|send) (?:me|us) (?:a new|another|a second|a different) one", "replacement"),
+    (r"what(?: is| was|'s) (?:it|that|this|the call) about", "callback"),
+    (r"is (?:that|this|it) (?:still |really )?(?:true|right|so|correct|the case)(?=$|[?.,])", "is it"),
+    (r"at (?:that|this) point(?: in time)?", ""),
     (r"(?:clear|invisible|see[ -]through) (?:ones|braces|trays|retainers)", "aligner"),
     (r"walk(?:s|ed|ing)? (?:him|it|my dog|the dog|our dog)", "dogwalk"),
     (r"(?:a|another) new (?=\w)(?!dentist|patient|customer)|another (?=one|filling|crown|implant)", "a"),
@@ -287,99 +304,3 @@ PHRASES = (
     (r"(?:afraid|scared|terrified|frightened|fear) of (?:the |my )?\w+(?: and \w+)?", "afraid"),
     (r"\d+(?::\d+)?(?: ?[ap]\.?m\.?)?|o'?clock", ""),
 )
-
-_PATTERNS = tuple((re.compile(rf"\b(?:{pattern})\b"), f" {name} ") for pattern, name in PHRASES)
-_SPACES = re.compile(r" {2,}")
-_WORDS = re.compile(r"\b(?=(\w.{0,7}))")
-_LOOKAROUND = re.compile(r"(?:\(\?<?[!=][^()]*\))+")
-_SIZES = (1, 2, 4, 8)  # how many characters of a phrase are compared before its pattern is tried
-_START = max(_SIZES)
-
-
-def join(said: str) -> str:
-    """A text in lower case with each phrase as one word; a pattern is tried only where a phrase of it may start."""
-    waiting = _may_hold(said)
-    while waiting:
-        at = (waiting & -waiting).bit_length() - 1
-        pattern, name = _PATTERNS[at]
-        said, found = pattern.subn(name, said)
-        if found:
-            said = _SPACES.sub(" ", said)
-            waiting |= _may_hold(said)
-        waiting &= -2 << at
-    return said.strip()
-
-
-def _may_hold(said: str) -> int:
-    """The patterns, a bit for each, that a word of the text may start a match of."""
-    found = 0
-    for word in _WORDS.findall(said):
-        for size in _SIZES:
-            found |= _STARTS.get(word[:size], 0)
-    return found
-
-
-def _starts(pattern: str, begun: str = "") -> Iterator[tuple[str, bool]]:
-    """What a match starts with after `begun`, one for each way, and whether that is the way's whole text."""
-    for way in _ways(pattern):
-        yield from _start(way.removeprefix(found.group()) if (found := _LOOKAROUND.match(way)) else way, begun)
-
-
-def _start(way: str, begun: str) -> Iterator[tuple[str, bool]]:
-    size, choices = _first(way)
-    rest, repeated = way[size:], way[size : size + 1]
-    if not choices or len(begun) >= _START or repeated in {"*", "{"}:
-        yield begun[:_START], not way
-        return
-    if repeated == "?":
-        rest = rest[1:]
-        yield from _start(rest, begun)
-    for choice in choices:
-        for start, whole in _starts(choice, begun) if way[0] == "(" else ((begun + choice, True),):
-            if whole and repeated != "+":
-                yield from _start(rest, start)
-            else:
-                yield start, False
-
-
-def _first(way: str) -> tuple[int, Sequence[str]]:
-    """How long the first part of a pattern is and what it may be; nothing when that cannot be told."""
-    if way.startswith("(?:") or (way.startswith("(") and not way.startswith("(?")):
-        end = _closing(way)
-        return end + 1, (way[way.index(":") + 1 if way.startswith("(?:") else 1 : end],)
-    if way.startswith(r"\d"):
-        return 2, "0123456789"
-    return (1, way[0]) if way and (way[0].isalnum() or way[0] in " '") else (0, ())
-
-
-def _ways(pattern: str) -> Iterator[str]:
-    """The alternatives of a pattern."""
-    depth = begun = 0
-    for at, sign in enumerate(pattern):
-        depth += (sign in "([") - (sign in ")]")
-        if sign == "|" and not depth:
-            yield pattern[begun:at]
-            begun = at + 1
-    yield pattern[begun:]
-
-
-def _closing(pattern: str) -> int:
-    depth = 0
-    for at, sign in enumerate(pattern):
-        depth += (sign == "(") - (sign == ")")
-        if not depth:
-            return at
-    raise ValueError(f"The phrase {pattern!r} has a group without an end.")
-
-
-def _table() -> dict[str, int]:
-    table: dict[str, int] = defaultdict(int)
-    for at, (pattern, _name) in enumerate(PHRASES):
-        for start, _whole in _starts(pattern):
-            if not start:
-                raise ValueError(f"The phrase {pattern!r} may start with anything; let it start with a letter.")
-            table[start[: max(size for size in _SIZES if size <= len(start))]] |= 1 << at
-    return dict(table)
-
-
-_STARTS = _table()

@@ -35,13 +35,13 @@ advance start begin end finish back away along together thing stuff something an
 way lot bit few couple little nightly daily really actually maybe perhaps probably basically simply quite
 pretty almost enough interested interest question answer information info detail policy option matter trip
 vacation weekly instead flight airplane plane journey appointment room front amount sum number show turn
-hold move send grab catch reach head pick drop suit fine happy glad worry mind supposed must require
+hold move send grab catch reach head pick drop fine happy glad worry mind supposed must require
 requirement necessary usual usually normally regular regularly typical sometimes once twice currently lately
 recently especially case fact part else myself yourself himself herself itself ourselves themselves job
 include yearold dentist tooth business precisely whole entire entirely completely absolutely definitely desk
 straight somewhere pass manage rather note suggest expect basic separately mine ours moment sense chance
 luck hop stop step fresh quickly easy easily hard simple clear sound wonder line verify honey dear folks
-asap problem ago clue company nighttime yearly annual slowly quickly slow
+asap talk problem ago clue company nighttime yearly annual slowly quickly slow
 grandson granddaughter grandchild grandchildren grandparent grandparents grandkid
 """
 LIGHT = frozenset(_LIGHT_WORDS.split())
@@ -121,7 +121,7 @@ numb numbness novocaine anesthetic
 injection shot jab
 swollen swell swelling swelled
 wedding bride groom
-mail ship shipping
+mail mailed
 safe lock
 insurance insured insurances insurer coverage
 uninsured
@@ -163,8 +163,10 @@ ALSO = {
     "located": ("WHERE",), "address": ("WHERE",),
     "walk": ("DISTANCE",), "swimming": ("pool",), "wifi": ("internet",), "internet": ("wifi",),
     "dog": ("pet",), "cat": ("pet",), "son": ("child",), "daughter": ("child",), "boy": ("child",),
-    "girl": ("child",), "teenager": ("child",), "teen": ("child",), "grandson": ("child",), "granddaughter": ("child",),
-    "grandkid": ("child",), "grandchild": ("child",), "nephew": ("child",), "niece": ("child",), "minor": ("child",), "electric": ("charge",),
+    "girl": ("child",), "teenager": ("child",), "teen": ("child",), "grandson": ("child",),
+    "granddaughter": ("child",),
+    "grandkid": ("child",), "grandchild": ("child",), "nephew": ("child",), "niece": ("child",), "minor": ("child",),
+    "electric": ("charge",),
 }  # fmt: skip
 
 # Ideas that any fact may share with any question: they tell facts on one subject apart, and make none the subject.
