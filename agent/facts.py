@@ -26,6 +26,7 @@ _LIGHT = 0.25  # a light word's weight against a full one's
 _TOLD = 0.5  # the weight of what was told around a question that names its subject itself
 _ASKED_LIGHT = 0.4  # a light word's weight in a question that has no others, against a full one's
 _LEANING = 0.1  # what an unknown light word counts in such a question
+_MEDICAL = 1.0  # what a medical condition counts that is told: the answer may depend on it
 _UNASKED = 0.25  # what it counts that such a question shares no word at all with a fact
 _TOLD_UNKNOWN = 0.15  # what an unknown word counts of what was told
 _KIND = 0.8  # what a missing kind of answer counts against a missing word
@@ -51,8 +52,11 @@ class RankedFact:
 
 @cache
 def load() -> Any:
-    """The embedding model, loaded once a process (0.2 s) from the files inside its own package."""
-    return wordllama.WordLlama.load(disable_download=True, cache_dir=Path(wordllama.__file__).parent)
+    """The embedding model and the word tables, loaded once a process (0.2 s); their first use is slow too."""
+    model = wordllama.WordLlama.load(disable_download=True, cache_dir=Path(wordllama.__file__).parent)
+    model.embed(["-"])
+    lexicon.ideas("breakfast")
+    return model
 
 
 def _embed(texts: Sequence[str]) -> Vectors:
@@ -107,6 +111,7 @@ class _Heard:
     words: tuple[tuple[Word, float, _Lacks], ...]
     unasked: tuple[_Lacks]  # what it counts when a fact knows no word of the question itself
     leans: float  # 1 when the subject is in what was told alone
+    ideas: frozenset[str]
 
     @classmethod
     def of(cls, reading: Reading) -> "_Heard":
@@ -118,6 +123,7 @@ class _Heard:
             tuple((word, _share(word, leans), _lacks(word, strict)) for word in reading.words),
             ((_UNASKED if strict and asked else 0.0, 0.0, 0.0),),
             float(leans),
+            frozenset(idea for word in reading.words for idea in word.ideas),
         )
 
 
@@ -127,6 +133,8 @@ def _share(word: Word, leans: bool) -> float:
 
 
 def _lacks(word: Word, strict: bool) -> _Lacks:
+    if word.stem == "MEDICAL":
+        return (0.0, _MEDICAL if word.context else 1.0, 0.0)
     if word.context:
         return (0.0, 0.0, 0.0 if word.light or word.stem in KINDS else 1.0)
     if word.stem in KINDS:
@@ -137,7 +145,7 @@ def _lacks(word: Word, strict: bool) -> _Lacks:
 
 
 class FactIndex:
-    """A persona's facts, ready to be ranked; made once a call (some 20 ms for 40 facts), read by any number."""
+    """A persona's facts, ready to be ranked; made once a call (some 25 ms of computing for 40 facts), read by any number."""
 
     def __init__(self, facts: Sequence[PersonaFact]) -> None:
         texts = [(fact.say, *fact.asked) for fact in facts]
@@ -147,6 +155,8 @@ class FactIndex:
         counts = Counter(idea for fact in self._facts for idea in fact.known)
         self._rarity = {idea: math.log(1 + len(facts) / count) for idea, count in counts.items()}
         self._rarest = math.log(1 + len(facts)) if facts else 1.0
+        self._weights = {idea: self._weight(idea) for idea in self._rarity}
+        self._phrasings = [[self._weighed(phrasing) for phrasing in fact.phrasings] for fact in self._facts]
         self._owner = np.array([at for at, group in enumerate(texts) for _ in group], dtype=np.int64)
         self._vectors = _embed(cleaned) if facts else None
         self._spellings = sorted(idea for idea in self._rarity if len(idea) > 5 and idea not in KINDS)
@@ -177,7 +187,7 @@ class FactIndex:
         heard = _Heard.of(
             Reading(reading.told, reading.asked, tuple(map(self._corrected, reading.words)), reading.apart)
         )
-        return [self._agreement(heard, fact, float(like)) for fact, like in zip(self._facts, likeness, strict=True)]
+        return [self._agreement(heard, at, float(like)) for at, like in enumerate(likeness)]
 
     def _corrected(self, word: Word) -> Word:
         """A word that no fact knows, heard one letter wrong, as the word that the facts know."""
@@ -192,7 +202,12 @@ class FactIndex:
         share = _COMMON if idea in COMMON or idea in KINDS else 1.0
         return share * self._rarity.get(idea, self._rarest) / self._rarest
 
-    def _agreement(self, heard: "_Heard", fact: _Fact, likeness: float) -> Features | None:
+    def _weighed(self, phrasing: dict[str, float]) -> tuple[dict[str, float], float]:
+        weighed = {idea: self._weights[idea] * share for idea, share in phrasing.items()}
+        return weighed, sum(weighed.values())
+
+    def _agreement(self, heard: "_Heard", at: int, likeness: float) -> Features | None:
+        fact = self._facts[at]
         mass = covered = core = 0.0
         unknown = list(heard.unasked)
         shared: set[str] = set()
@@ -203,10 +218,10 @@ class FactIndex:
                 continue
             if not word.context:
                 unknown[0] = (0.0, 0.0, 0.0)
-            best = max(found, key=lambda idea: self._weight(idea) * math.sqrt(fact.known[idea]))
-            covered += self._weight(best) * share
+            best = max(found, key=lambda idea: self._weights[idea] * math.sqrt(fact.known[idea]))
+            covered += self._weights[best] * share
             if best not in shared:
-                mass += self._weight(best) * share * math.sqrt(fact.known[best])
+                mass += self._weights[best] * share * math.sqrt(fact.known[best])
             shared.update(found)
             if best not in COMMON and best not in KINDS:
                 known = max(fact.known[best], _SAID_CORE if best in fact.phrasings[0] else 0.0)
@@ -215,20 +230,18 @@ class FactIndex:
             return None
         missing, kind, stray = (sum(column) for column in zip(*unknown, strict=True))
         cover = covered / (covered + missing + _KIND * kind + _TOLD_UNKNOWN * stray)
-        phrase = self._phrase(heard, fact)
+        phrase = self._phrase(heard, at)
         edge = max(0.0, 1 - core / _CORE) * min(1.0, max(0.0, (_WHOLE - phrase) / 0.2))
         subject, mass = min(1.0, mass / _SUBJECT), min(mass, 1.0)
         return Features(subject, mass, cover, phrase, likeness, missing, kind, edge, stray, heard.leans)
 
-    def _phrase(self, heard: "_Heard", fact: _Fact) -> float:
-        asked = {word.stem: self._weight(word.stem) * _said_share(word, fact) for word, _share, _lacks in heard.words}
-        ideas = {idea for word, _share, _lacks in heard.words for idea in word.ideas}
-        total = sum(asked.values())
+    def _phrase(self, heard: "_Heard", at: int) -> float:
+        asked = {word.stem: _said_share(word, self._facts[at]) for word, _share, _lacks in heard.words}
+        total = sum(share * self._weight(stem) for stem, share in asked.items())
         best = 0.0
-        for phrasing in fact.phrasings:
-            both = sum(self._weight(idea) * share for idea, share in phrasing.items() if idea in ideas)
-            size = sum(self._weight(idea) * share for idea, share in phrasing.items())
-            best = max(best, 2 * both / (size + total) if size + total else 0.0)
+        for phrasing, size in self._phrasings[at]:
+            both = sum([phrasing[idea] for idea in heard.ideas & phrasing.keys()])
+            best = max(best, 2 * both / (size + total) if both else 0.0)
         return min(best, 1.0)
 
 

@@ -17,9 +17,9 @@ _ASKED = (
 )
 _OPENERS = re.compile(rf"(?:^|(?<=[,:-] )|\b(?:and|but|so|or|then|because) ){_ASKED}")
 _LATE_OPENERS = re.compile(
-    rf"\b(?:{'|'.join(sorted(KINDS))}|openinghours)\b|"
-    r"\b(?:(?:do|does|did|is|are|can|could|will|would|should|may) (?:i|we|you|he|she|they|there)|"
-    r"what|when|where|which|how)\b"
+    rf"\b(?:(?:{'|'.join(sorted(KINDS))}|what|when|where|which|how|openinghours) "
+    r"(?:(?!TIME)[a-z]+ ){0,2}?(?:do|does|did|is|are|was|can|could|will|would|should|shall|may|must)\b|"
+    r"(?:do|does|did|is|are|can|could|will|would|should|may) (?:i|we|you|he|she|they|there)\b)"
 )
 _SENTENCES = re.compile(r"[^.?!;]*(?:[.?!;]+(?!\s|$)[^.?!;]*)*[.?!;]*")
 _SECOND_QUESTION = re.compile(
@@ -146,7 +146,8 @@ def readings(said: str) -> list[Reading]:
     told, before, asked = _parted(clean(said))
     circumstances = " ".join(part for part in (*told, *before) if part)
     questions = asked[:MOST_QUESTIONS]
-    alone = [_reading("", question) for question in (*questions, *([" ".join(asked)] if len(asked) > 1 else ()))]
+    always = "MEDICAL" if "MEDICAL" in circumstances else ""  # the answer may depend on it, whatever is asked
+    alone = [_reading(always, question) for question in (*questions, *([" ".join(asked)] if len(asked) > 1 else ()))]
     found = [reading for reading in alone if not (told and reading.says_nothing)]
     if circumstances:
         found.extend(_reading(circumstances, question, apart=bool(told)) for question in questions)

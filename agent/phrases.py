@@ -32,6 +32,11 @@ PHRASES = (
         r"(?<=children )(?:that|so) (?:small|little|young)",
         "AGE",
     ),
+    (
+        r"pregnant|pregnancy|diabetic|diabetes|breastfeeding|epilep\w+|blood thinners?|pacemaker|chemo(?:therapy)?|"
+        r"heart (?:condition|disease|murmur|problem)s?|allerg(?:y|ies|ic)(?: to)?",
+        "MEDICAL",
+    ),
     (r"(?:is|are|was|were|went|it's|they're) (?:gone|missing|nowhere to be found)", "lose"),
     (r"(?:block|freeze|reserve) (?:any |some |the )?(?:money|amount)", "hold deposit"),
     (r"(?:to|we|i|can|could) train(?=$|[?.,]| at| in| for)", "workout"),

@@ -1,7 +1,7 @@
 """What a persona's facts answer, measured on questions that callers might ask."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,11 @@ def test_three_of_four_answerable_questions_get_the_right_fact(half: str) -> Non
     assert share_right(half, "answerable") >= 0.75
 
 
+@pytest.mark.parametrize(("half", "least"), [("tuned_told", 0.85), ("held_out_told", 0.75)])
+def test_a_question_after_a_story_gets_the_right_fact(half: str, least: float) -> None:
+    assert share_right(half, "answerable") >= least
+
+
 @pytest.mark.parametrize("half", ["tuned", "held_out"])
 def test_a_false_premise_is_met_with_the_true_fact(half: str) -> None:
     assert share_right(half, "false_premise") >= 0.75
@@ -67,6 +72,11 @@ def test_a_false_premise_is_met_with_the_true_fact(half: str) -> None:
 def test_a_wrong_fact_is_hardly_ever_said() -> None:
     assert share_wrong("tuned") <= 0.015
     assert share_wrong("held_out") <= 0.03
+
+
+@pytest.mark.parametrize("half", ["tuned_told", "held_out_told"])
+def test_a_story_does_not_bring_up_a_wrong_fact(half: str) -> None:
+    assert share_wrong(half) <= 0.015
 
 
 @pytest.mark.parametrize(
@@ -134,10 +144,32 @@ def test_the_same_words_rank_the_same() -> None:
 def test_a_call_does_not_wait_for_its_facts() -> None:
     load()
     many = facts("harbor-hotel")
+    assert quickest(lambda: FactIndex(many)) < 0.06
+    assert (
+        quickest(lambda: index("harbor-hotel").rank("We land at one. What time is breakfast, and is it free?")) < 0.01
+    )
+
+
+def quickest(work: Callable[[], object]) -> float:
+    """Seconds of computing, the least of five tries."""
     spent = []
-    for _ in range(3):
+    for _ in range(5):
         begun = time.process_time()
-        built = FactIndex(many)
-        built.rank("What time is breakfast, and can I bring my dog?")
+        work()
         spent.append(time.process_time() - begun)
-    assert min(spent) < 0.25
+    return min(spent)
+
+
+def test_a_told_place_does_not_answer_a_question_on_something_else() -> None:
+    assert said("harbor-hotel", "We are at the pool with the kids. Is there a lifeguard?") == ""
+    assert said("harbor-hotel", "I parked my car outside. Is it going to be towed?") == ""
+
+
+def test_a_question_without_a_subject_is_read_with_what_was_told() -> None:
+    words = "I was in your hotel last night and I can't find my watch. Would you still have it?"
+    assert said("harbor-hotel", words).startswith("Lost items")
+
+
+def test_a_medical_condition_told_with_a_question_is_for_people_to_judge() -> None:
+    assert said("maple-dental", "Can I have a tooth pulled?") != ""
+    assert said("maple-dental", "I'm on blood thinners. Can I have a tooth pulled?") == ""
