@@ -7,8 +7,8 @@ import re
 from enum import Enum
 
 # Seconds of silence after which the turn is over. The reply is prepared meanwhile, so most of it costs nothing.
-COMPLETE_S = 0.66
-DICTATION_S = 1.0
+COMPLETE_S = 0.78
+DICTATION_S = 1.1
 UNFINISHED_S = 1.4
 
 _WORD = re.compile(r"[a-z0-9']+")
