@@ -145,7 +145,7 @@ def _lacks(word: Word, strict: bool) -> _Lacks:
 
 
 class FactIndex:
-    """A persona's facts, ready to be ranked; made once a call (some 25 ms of computing for 40 facts), read by any number."""
+    """A persona's facts, ready to be ranked; made once a call in some 25 ms, read by any number."""
 
     def __init__(self, facts: Sequence[PersonaFact]) -> None:
         texts = [(fact.say, *fact.asked) for fact in facts]
