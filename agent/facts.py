@@ -21,6 +21,9 @@ from agent.lexicon import Reading, Word
 from agent.vocabulary import BEYOND, COMMON, KINDS
 from switchboard.persona import PersonaFact
 
+# Two facts this close fit a question alike, and each counts for less.
+ALIKE = 0.03
+TORN = 0.8
 LONGEST = 600  # characters of one turn that are ranked
 _LIGHT = 0.25  # a light word's weight against a full one's
 _TOLD = 0.5  # the weight of what was told around a question that names its subject itself
@@ -64,6 +67,15 @@ def _embed(texts: Sequence[str]) -> Vectors:
     rows = np.asarray(load().embed([text or "-" for text in texts]), dtype=np.float32)
     unit: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
     return unit
+
+
+def _decided(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The scores of one question; when two facts fit it alike, neither surely answers."""
+    if len(scores) < 2:
+        return scores
+    second, first = np.partition(scores, -2)[-2:]
+    undecided = first - second < ALIKE
+    return np.where(scores >= second, scores * TORN, scores) if undecided else scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +177,9 @@ class FactIndex:
         """The `limit` facts that fit best what the caller said, best first; facts that share nothing are left out."""
         best = np.zeros(len(self._facts))
         for reading in self.features(words[:LONGEST]):
-            best = np.maximum(best, [0.0 if found is None else _score(found) for found in reading])
+            best = np.maximum(
+                best, _decided(np.array([0.0 if found is None else _score(found) for found in reading]))
+            )
         order = np.argsort(-best, kind="stable")[:limit]
         return [RankedFact(self._facts[at].say, round(float(best[at]), 3)) for at in order if best[at] > 0]
 

@@ -177,7 +177,8 @@ class Hearing:
             if time.monotonic() - said.waited_from > TRANSCRIPT_TIMEOUT_S:
                 self._over(said)
             return
-        wait = clause_of(said.text).value if said.text else Clause.COMPLETE.value
+        words = said.text or said.sent
+        wait = clause_of(words).value if words else Clause.COMPLETE.value
         if silence >= wait:
             self._over(said)
 
@@ -185,7 +186,8 @@ class Hearing:
         """The caller's turn is over: with words it is answered, without them nothing happened."""
         self._utterance = None
         self._mouth.release(Hold.CALLER_SPEAKS)
-        text = said.text or ""
+        # A later look at the same words may find none; what was understood before still counts.
+        text = said.text or said.sent
         if text and not (said.over_agent and is_backchannel(text)):
             self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, text)
         self._emit(stt.SpeechEventType.END_OF_SPEECH, speech_end_time=said.ended_at or time.time())

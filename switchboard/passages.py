@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-ANSWERS = 0.65  # a passage with this score or more answers the caller; below, it is merely near
+ANSWERS = 0.86  # a passage with this score or more answers the caller; below, it is merely near
 _MOST = 20
 _LONGEST = 2_000
 

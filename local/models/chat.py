@@ -16,7 +16,6 @@ from switchboard.passages import ANSWERS, Passage, parse
 
 _DATA_ROLES = frozenset(("system", "developer"))
 _LONGEST_TURN = 2_000
-_SECOND = 0.8  # a second passage is said only when it is this sure, and the caller asked for two things
 _TWO_QUESTIONS = re.compile(
     r"\?\s*\S+.*\?|\b(?:and|also|or|plus)\s+(?:also\s+)?(?:what|when|where|how|is|are|do|does|can|could|will|would)\b",
     re.I,
@@ -168,8 +167,8 @@ def _said(talk: _Talk) -> str:
     found = talk.found()
     if not found:
         return ""
-    second = found[1:2] if _TWO_QUESTIONS.search(talk.words) else []
-    return " ".join(passage.say for passage in (found[0], *(one for one in second if one.score >= _SECOND)))
+    said = found[:2] if _TWO_QUESTIONS.search(talk.words) else found[:1]
+    return " ".join(passage.say for passage in said)
 
 
 def _while_taking(talk: _Talk) -> Reply:

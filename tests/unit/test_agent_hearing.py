@@ -171,3 +171,13 @@ async def test_a_line_that_is_never_silent_stays_bounded(ear: Ear) -> None:
     utterance = ear.hearing._utterance
     assert utterance is not None
     assert len(utterance.audio) <= 60 * 32_000 + WINDOW_BYTES
+
+
+async def test_words_that_were_understood_are_not_lost_when_a_later_look_finds_none(ear: Ear) -> None:
+    ear.words = "I want to cancel the second room"
+    ear.voice(30)
+    await ear.silence(0.3)
+    ear.voice(ONSET_WINDOWS)
+    ear.words = ""
+    await ear.silence(COMPLETE_S + 0.1)
+    assert (Kind.FINAL_TRANSCRIPT, "I want to cancel the second room") in ear.events()

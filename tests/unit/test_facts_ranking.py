@@ -59,24 +59,24 @@ def test_three_of_four_answerable_questions_get_the_right_fact(half: str) -> Non
     assert share_right(half, "answerable") >= 0.75
 
 
-@pytest.mark.parametrize(("half", "least"), [("tuned_told", 0.85), ("held_out_told", 0.75)])
+@pytest.mark.parametrize(("half", "least"), [("tuned_told", 0.75), ("held_out_told", 0.65)])
 def test_a_question_after_a_story_gets_the_right_fact(half: str, least: float) -> None:
     assert share_right(half, "answerable") >= least
 
 
 @pytest.mark.parametrize("half", ["tuned", "held_out"])
 def test_a_false_premise_is_met_with_the_true_fact(half: str) -> None:
-    assert share_right(half, "false_premise") >= 0.75
+    assert share_right(half, "false_premise") >= 0.65
 
 
 def test_a_wrong_fact_is_hardly_ever_said() -> None:
-    assert share_wrong("tuned") <= 0.015
-    assert share_wrong("held_out") <= 0.03
+    assert share_wrong("tuned") <= 0.012
+    assert share_wrong("held_out") <= 0.025
 
 
 @pytest.mark.parametrize("half", ["tuned_told", "held_out_told"])
 def test_a_story_does_not_bring_up_a_wrong_fact(half: str) -> None:
-    assert share_wrong(half) <= 0.015
+    assert share_wrong(half) <= 0.01
 
 
 @pytest.mark.parametrize(
