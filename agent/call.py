@@ -31,7 +31,8 @@ API_TIMEOUT_S = 3.0
 # What the caller still hears of us after the last frame has left: jitter buffer and transport.
 LAST_WORDS_S = 0.4
 GOODBYE_TIMEOUT_S = 20.0
-FRAME_MS = 10
+# One step of the voice detector: smaller frames bring nothing sooner and cost as much each.
+FRAME_MS = 32
 
 
 class Call:

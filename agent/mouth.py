@@ -19,8 +19,10 @@ from livekit.agents.voice import io
 log = structlog.get_logger(__name__)
 
 SAMPLE_RATE = 24_000
-FRAME_S = 0.02
+# Sound is handed over in pieces of this length; each costs the same, however long.
+FRAME_S = 0.04
 FRAME_BYTES = int(SAMPLE_RATE * FRAME_S) * 2
+BYTES_A_SECOND = SAMPLE_RATE * 2
 # Audio handed to the media stack ahead of time: longer than a busy event loop's stalls. Holding takes it back.
 QUEUE_MS = 240
 # Synthesised speech waiting to be heard; a model that says more than this is made to wait.
@@ -69,7 +71,7 @@ class Mouth(io.AudioOutput):
         self._flushed = False
         self._cleared = False
         self._open_segment = False
-        self._played_frames = 0
+        self._handed_bytes = 0
         self._pump_task: asyncio.Task[None] | None = None
         self.publication: rtc.LocalTrackPublication | None = None
 
@@ -90,22 +92,22 @@ class Mouth(io.AudioOutput):
         """Whether something is being said, or held in the middle of being said."""
         return self._open_segment
 
-    @property
-    def heard_s(self) -> float:
-        """Seconds of the current utterance that have left for the caller."""
-        return max(self._played_frames * FRAME_S - self._source.queued_duration, 0.0)
-
     def hold(self, why: Hold) -> None:
         """Nothing more is heard, at once; what was on its way comes back to be said later."""
         if why in self._holds:
             return
         self._holds.add(why)
-        queued = round(self._source.queued_duration / FRAME_S)
+        handed, queued = b"".join(self._handed), self._queued_bytes()
+        unheard = handed[max(len(handed) - queued, 0) :]
         self._source.clear_queue()
-        for _ in range(min(queued, len(self._handed))):
-            self._waiting.appendleft(self._handed.pop())
-            self._played_frames -= 1
         self._handed.clear()
+        if unheard:
+            self._waiting.appendleft(unheard)
+            self._handed_bytes -= len(unheard)
+
+    def _queued_bytes(self) -> int:
+        """What was handed over and not yet heard, in whole samples."""
+        return int(self._source.queued_duration * SAMPLE_RATE) * 2
 
     def release(self, why: Hold) -> None:
         """Takes back the reason; when it was the last one, speech goes on where it was held."""
@@ -148,7 +150,7 @@ class Mouth(io.AudioOutput):
         """What was not yet heard never is."""
         if not self._open_segment:
             return
-        self._played_frames -= round(self._source.queued_duration / FRAME_S)
+        self._handed_bytes -= self._queued_bytes()
         self._source.clear_queue()
         self._waiting.clear()
         self._handed.clear()
@@ -172,10 +174,10 @@ class Mouth(io.AudioOutput):
                 await self._changed.wait()
 
     async def _hand_over(self, data: bytes) -> None:
-        if self._played_frames == 0 and not self._handed:
+        if self._handed_bytes == 0 and not self._handed:
             self.on_playback_started(created_at=time.time())
         self._handed.append(data)
-        self._played_frames += 1
+        self._handed_bytes += len(data)
         self._has_room.set()
         frame = rtc.AudioFrame(data, SAMPLE_RATE, 1, len(data) // 2)
         await self._source.capture_frame(frame)
@@ -190,10 +192,10 @@ class Mouth(io.AudioOutput):
         self._finish(interrupted=False)
 
     def _finish(self, *, interrupted: bool) -> None:
-        position = max(self._played_frames, 0) * FRAME_S
+        position = max(self._handed_bytes, 0) / BYTES_A_SECOND
         text = heard(self._script, position) if interrupted else None
         self._open_segment = self._flushed = self._cleared = False
-        self._played_frames = 0
+        self._handed_bytes = 0
         self._handed.clear()
         self._script.clear()
         self.on_playback_finished(playback_position=position, interrupted=interrupted, synchronized_transcript=text)

@@ -15,7 +15,7 @@ from switchboard.settings import Settings
 log = structlog.get_logger(__name__)
 
 CALLS_A_CORE = 4
-MOST_IDLE = 2
+MOST_IDLE = 4
 # The server gives a worker nothing at 1.0; the count below is what really decides.
 FULL_LOAD = 0.9
 

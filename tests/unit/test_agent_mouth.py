@@ -7,7 +7,7 @@ import pytest
 from livekit import rtc
 from livekit.agents.voice.io import PlaybackFinishedEvent
 
-from agent.mouth import CLAUSE, FRAME_BYTES, SAMPLE_RATE, Hold, Mouth
+from agent.mouth import CLAUSE, FRAME_BYTES, FRAME_S, SAMPLE_RATE, Hold, Mouth
 
 DEADLINE_S = 5.0
 
@@ -21,7 +21,7 @@ class Source:
 
     @property
     def queued_duration(self) -> float:
-        return len(self.queued) * 0.02
+        return sum(len(data) for data in self.queued) / (SAMPLE_RATE * 2)
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         self.queued.append(bytes(frame.data))
@@ -130,4 +130,4 @@ async def test_a_reply_heard_to_its_end_is_finished_once(mouth: Mouth, source: S
     async with asyncio.timeout(DEADLINE_S):
         await finished.wait()
     assert [event.interrupted for event in events] == [False]
-    assert events[0].playback_position == pytest.approx(0.08)
+    assert events[0].playback_position == pytest.approx(4 * FRAME_S)
