@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import structlog
 from livekit import api, rtc
@@ -28,6 +29,10 @@ from switchboard.call import Caller
 log = structlog.get_logger(__name__)
 
 API_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 5.0
+# A browser that never listens, a phone that never picks up.
+OPEN_TIMEOUT_S = 60.0
+SAY_AGAIN = "Sorry, I didn't catch that. Could you say it again?"
 # What the caller still hears of us after the last frame has left: jitter buffer and transport.
 LAST_WORDS_S = 0.4
 GOODBYE_TIMEOUT_S = 20.0
@@ -81,9 +86,11 @@ class Call:
                 await self._converse()
         finally:
             self._line.detach()
-            reason = self._ending.known or Reason.FAILED
-            await self._session.aclose()
-            await self._close(reason)
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._session.aclose()
+            finally:
+                await self._close(self._ending.known or Reason.FAILED)
 
     def _elect(self) -> None:
         me = election.Candidate(self._ctx.room.local_participant.identity, self._report.attempt, self._ctx.job.id)
@@ -105,6 +112,8 @@ class Call:
 
     async def _converse(self) -> None:
         self._watch_session()
+        self._mouth.on_clause = self._clause_waits
+        self._parts.hearing.on_deaf = self._not_understood
         self._line.attach()
         self._session.output.audio = self._mouth
         await asyncio.gather(
@@ -127,11 +136,8 @@ class Call:
         log.info("persona_applied", name=self._parts.persona.persona_name, source=self._parts.ticket.source)
         self._greet()
         async with asyncio.TaskGroup() as tasks:
-            watching = [
-                tasks.create_task(self._open_line(), name="call.open"),
-                tasks.create_task(self._line.watch_hold(), name="call.hold"),
-                tasks.create_task(self._prepare_apology(), name="call.apology"),
-            ]
+            watchers = (self._open_line(), self._line.watch_hold(), self._prepare_apology())
+            watching = [tasks.create_task(_guarded(watcher), name="call.watcher") for watcher in watchers]
             reason = await self._ending.reason()
             for task in watching:
                 task.cancel()
@@ -170,13 +176,12 @@ class Call:
         log.warning("session_error", error=str(event.error)[:300])
 
     def _closed(self, event: CloseEvent) -> None:
-        if event.reason is CloseReason.ERROR:
-            self._ending.because(Reason.MODEL_FAILED)
+        self._ending.because(Reason.MODEL_FAILED if event.reason is CloseReason.ERROR else Reason.FAILED)
 
     def _greet(self) -> None:
         persona = self._parts.persona
         if persona.disclosure:
-            self._session.say(filled(persona.disclosure, persona), allow_interruptions=False)
+            self._insist(filled(persona.disclosure, persona))
         text = self._parts.welcome_text
         sound = _frames(self._parts.welcome) if self._parts.welcome else None
         if sound is None:
@@ -184,8 +189,32 @@ class Call:
         else:
             self._session.say(text, audio=sound)
 
+    def _insist(self, text: str) -> None:
+        """Says what has to be heard whole; what the caller says meanwhile is answered afterwards."""
+
+        def heard(_speech: SpeechHandle) -> None:
+            self._mouth.insisting = False
+            self._parts.hearing.release_kept()
+
+        self._mouth.insisting = True
+        self._session.say(text, allow_interruptions=False).add_done_callback(heard)
+
+    def _clause_waits(self, text: str) -> None:
+        # The apology is on its way to the caller: the call ends once it was heard.
+        if text and text in APOLOGY:
+            self._ending.because(Reason.MODEL_FAILED)
+
+    def _not_understood(self, times: int) -> None:
+        """The words could not be had: said once, and the second time in a row it is the end."""
+        self._session.say(SAY_AGAIN if times == 1 else APOLOGY)
+
     async def _open_line(self) -> None:
-        await self._line.active()
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await self._line.active()
+        except TimeoutError:
+            self._ending.because(Reason.UNANSWERED)
+            return
         self._mouth.release(Hold.RINGING)
         self._report.add(fact.CallAnswered(after_s=round(time.monotonic() - self._began, 3)), shared=True)
         async with asyncio.TaskGroup() as tasks:
@@ -193,6 +222,7 @@ class Call:
             tasks.create_task(self._patience.watch_length(), name="call.length")
 
     async def _prepare_apology(self) -> None:
+        """The persona's own voice for it, where it can be had beforehand."""
         with contextlib.suppress(ModelsFailed):
             self._parts.voice.apology = await self._parts.voice.synthesised(APOLOGY)
 
@@ -200,14 +230,17 @@ class Call:
         await self._session.say(text, add_to_chat_ctx=False)
 
     def _keys_pressed(self, keys: str) -> None:
-        self._session.interrupt()
+        with contextlib.suppress(RuntimeError):  # what may not be interrupted is answered behind
+            self._session.interrupt()
         self._session.generate_reply(user_input=quoted("keys_pressed", keys))
 
     async def _typed(self, session: AgentSession[None], event: room_io.TextInputEvent) -> None:
         """Text from the caller's browser counts as the caller's words; text from anybody else as nothing."""
         if event.participant is None or event.participant.identity != self._caller.identity:
             return
-        await session.interrupt()
+        self._line.touched_at = time.monotonic()
+        with contextlib.suppress(RuntimeError):  # what may not be interrupted is answered behind
+            await session.interrupt()
         session.generate_reply(user_input=cleaned(event.text))
 
     async def _say_goodbye(self, reason: Reason) -> None:
@@ -234,6 +267,14 @@ class Call:
         with contextlib.suppress(api.TwirpError, TimeoutError, OSError):
             async with asyncio.timeout(API_TIMEOUT_S):
                 await self._ctx.api.room.delete_room(api.DeleteRoomRequest(room=self._ctx.room.name))
+
+
+async def _guarded(watcher: Coroutine[Any, Any, None]) -> None:
+    """A watcher that fails is a line in the log, not the end of the call."""
+    try:
+        await watcher
+    except Exception:  # the border between a call and what only watches it
+        log.exception("watcher_failed")
 
 
 async def _spoken(speech: SpeechHandle | None) -> None:

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     ROOM_CLOSED = "room_closed"
     REPLACED = "replaced"
     CONNECTION_LOST = "connection_lost"
+    UNANSWERED = "unanswered"
     FAILED = "failed"
 
     @property
@@ -25,7 +26,13 @@ class Reason(StrEnum):
     @property
     def unheard(self) -> bool:
         """Nothing more can be heard of this agent."""
-        return self in (Reason.CALLER_HUNG_UP, Reason.ROOM_CLOSED, Reason.REPLACED, Reason.CONNECTION_LOST)
+        return self in (
+            Reason.CALLER_HUNG_UP,
+            Reason.ROOM_CLOSED,
+            Reason.REPLACED,
+            Reason.CONNECTION_LOST,
+            Reason.UNANSWERED,
+        )
 
     @property
     def only_ours(self) -> bool:

@@ -36,6 +36,8 @@ EARLY_WINDOWS = 2
 LAG_S = 0.05
 PREROLL_S = 0.4
 MAX_UTTERANCE_S = 60.0
+# A short word this close to the agent's end is an answer, not a sign to go on.
+NEARLY_DONE_S = 0.7
 # How long the end of a turn waits for a transcript that is on its way.
 TRANSCRIPT_TIMEOUT_S = 6.0
 
@@ -55,15 +57,32 @@ class Utterance:
     text: str | None = None
     sent: str = ""
     waited_from: float = 0.0
+    failed: bool = False
+    too_long: bool = False
 
 
 class Hearing:
     """Turns the caller's audio into LiveKit's speech events. One for a call."""
 
-    def __init__(self, recognise: Recognise, mouth: Mouth, tell: Callable[[Body], None]) -> None:
+    def __init__(
+        self,
+        recognise: Recognise,
+        mouth: Mouth,
+        tell: Callable[[Body], None],
+        *,
+        language: str = "en",
+        patience_s: float = TRANSCRIPT_TIMEOUT_S,
+        on_deaf: Callable[[int], None] = lambda _times: None,
+    ) -> None:
+        """`patience_s` is how long words may take; `on_deaf` is told how often in a row they could not be had."""
         self._recognise = recognise
         self._mouth = mouth
         self._tell = tell
+        self._language = language
+        self._patience_s = patience_s
+        self.on_deaf = on_deaf
+        self._deaf = 0
+        self._kept: list[str] = []
         self._utterance: Utterance | None = None
         self._asking: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[stt.SpeechEvent] = asyncio.Queue(maxsize=256)
@@ -79,6 +98,7 @@ class Hearing:
                 event = await self._next_event(listening)
                 if event is not None:
                     yield event
+            listening.result()
         finally:
             tasks = [task for task in (listening, self._asking) if task is not None]
             for task in tasks:
@@ -87,11 +107,11 @@ class Hearing:
 
     async def _next_event(self, listening: "asyncio.Task[None]") -> stt.SpeechEvent | None:
         getting = asyncio.ensure_future(self._events.get())
-        await asyncio.wait({getting, listening}, return_when=asyncio.FIRST_COMPLETED)
-        if getting.done():
-            return getting.result()
-        getting.cancel()
-        return None
+        try:
+            await asyncio.wait({getting, listening}, return_when=asyncio.FIRST_COMPLETED)
+            return getting.result() if getting.done() else None
+        finally:
+            getting.cancel()
 
     async def _listen(self, audio: AsyncIterable[rtc.AudioFrame]) -> None:
         detector = VAD()
@@ -115,15 +135,19 @@ class Hearing:
         if self._voiced < ONSET_WINDOWS:
             return
         began = time.time() - self._voiced * WINDOW_S
-        self._utterance = Utterance(began, self._mouth.speaking, bytearray(b"".join(self._recent)))
+        over_agent = self._mouth.left_s > NEARLY_DONE_S
+        self._utterance = Utterance(began, over_agent, bytearray(b"".join(self._recent)))
         self._recent.clear()
         self._voiced = 0
-        self._mouth.hold(Hold.CALLER_SPEAKS)
+        if not self._mouth.insisting:
+            self._mouth.hold(Hold.CALLER_SPEAKS)
         self._emit(stt.SpeechEventType.START_OF_SPEECH, speech_start_time=began)
 
     def _follow(self, said: Utterance, probability: float, audio: bytes) -> None:
         said.audio += audio
         self.last_voice_at = time.monotonic()
+        if said.too_long:
+            return
         if probability >= SPEECH or (probability > SILENCE and not said.silent_windows):
             self._went_on(said)
             return
@@ -140,8 +164,9 @@ class Hearing:
         said.silent_windows = 0
         said.asked = False
         if len(said.audio) > MAX_UTTERANCE_S * SAMPLE_RATE * 2:
-            # A line that is never silent (music, a street): the oldest sound is let go.
-            del said.audio[: len(said.audio) // 2]
+            # A line that is never silent (music, a street) is answered all the same.
+            said.too_long, said.ended_at = True, time.time()
+            self._ask(said)
 
     def _ask(self, said: Utterance) -> None:
         """Asks for the words so far; an earlier question still open is not worth waiting for."""
@@ -157,15 +182,18 @@ class Hearing:
             text = (await self._recognise(frame)).strip()
         except Exception as error:  # the process border to speech models of any make
             log.warning("speech_not_recognised", exc_info=True)
-            text = ""
+            text, said.failed = "", True
             self._tell(ModelFailed(part="stt", reason=type(error).__name__, recovered=False))
         if self._utterance is not said or not said.asked:
             return
         said.text = text
+        if said.too_long:
+            self._over(said)
+            return
         if said.over_agent and is_backchannel(text):
             self._mouth.release(Hold.CALLER_SPEAKS)
             self._tell(Interrupted(heard=text[:200], resumed=True))
-        elif text:
+        elif text and not self._mouth.insisting:
             if said.over_agent and not said.sent:
                 self._tell(Interrupted(heard=text[:200], resumed=False))
             said.sent = text
@@ -174,7 +202,7 @@ class Hearing:
     def _maybe_over(self, said: Utterance) -> None:
         silence = said.silent_windows * WINDOW_S + LAG_S
         if said.text is None:
-            if time.monotonic() - said.waited_from > TRANSCRIPT_TIMEOUT_S:
+            if time.monotonic() - said.waited_from > self._patience_s:
                 self._over(said)
             return
         words = said.text or said.sent
@@ -188,9 +216,28 @@ class Hearing:
         self._mouth.release(Hold.CALLER_SPEAKS)
         # A later look at the same words may find none; what was understood before still counts.
         text = said.text or said.sent
-        if text and not (said.over_agent and is_backchannel(text)):
-            self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, text)
+        if text and (said.sent or not (said.over_agent and is_backchannel(text))):
+            self._deaf = 0
+            self._finished(text)
+        elif said.failed:
+            self._deaf += 1
+            self.on_deaf(self._deaf)
         self._emit(stt.SpeechEventType.END_OF_SPEECH, speech_end_time=said.ended_at or time.time())
+
+    def _finished(self, text: str) -> None:
+        # A turn that ends while the agent may not be interrupted would be dropped: it is kept until then.
+        if self._mouth.insisting:
+            self._kept.append(text)
+        else:
+            self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, text)
+
+    def release_kept(self) -> None:
+        """Answers what the caller said while the agent could not be interrupted."""
+        if self._kept:
+            self._emit(stt.SpeechEventType.START_OF_SPEECH, speech_start_time=time.time())
+            self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, " ".join(self._kept))
+            self._emit(stt.SpeechEventType.END_OF_SPEECH, speech_end_time=time.time())
+            self._kept.clear()
 
     def _emit(
         self,
@@ -200,7 +247,7 @@ class Hearing:
         speech_start_time: float | None = None,
         speech_end_time: float | None = None,
     ) -> None:
-        alternatives = [stt.SpeechData(language="en", text=text, confidence=1.0)] if text else []  # type: ignore[arg-type]
+        alternatives = [stt.SpeechData(language=self._language, text=text, confidence=1.0)] if text else []  # type: ignore[arg-type]
         event = stt.SpeechEvent(
             type=kind,
             alternatives=alternatives,

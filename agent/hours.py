@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 
 from switchboard.persona import Persona
 
@@ -22,8 +22,15 @@ def is_open(persona: Persona, now: datetime) -> bool:
     """Whether it is open at `now`, given in the persona's time zone. A persona without hours always is."""
     if not persona.hours:
         return True
-    clock = now.time()
-    return any(start <= clock < end or (end == time.max and clock >= start) for start, end in spans(persona, now))
+    clock, yesterday = now.time(), now - timedelta(days=1)
+    return any(_within(clock, start, end) for start, end in spans(persona, now)) or any(
+        end <= start and clock < end for start, end in spans(persona, yesterday)
+    )
+
+
+def _within(clock: time, start: time, end: time) -> bool:
+    """Whether a span holds `clock`; one that ends before it starts goes on past midnight."""
+    return clock >= start and (clock < end or end <= start or end == time.max)
 
 
 def described(persona: Persona, now: datetime) -> str:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from agent import election, ticket
 from agent.call import API_TIMEOUT_S, Call
-from agent.ending import Ending, of_disconnect
+from agent.ending import Ending, Reason, of_disconnect
 from agent.mouth import Mouth
 from agent.parts import Parts
 from agent.report import Report
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 CALLER_TIMEOUT_S = 5.0
 # The attempt of an agent whose job did not say which call it is for.
 UNTOLD = 0
+WELCOME_TIMEOUT_S = 0.3
 BEAT_S = 1.0
 _AGENT = rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
 
@@ -36,7 +37,7 @@ async def answer(ctx: JobContext) -> None:
     structlog.contextvars.bind_contextvars(room=ctx.job.room.name, job=ctx.job.id)
     ending = Ending()
     ctx.room.on("disconnected", lambda reason: ending.because(of_disconnect(reason)))
-    mouth = Mouth()
+    mouth = Mouth(on_failure=lambda: ending.because(Reason.FAILED))
     parts = Parts(settings, given, mouth, ending)
     warming = asyncio.create_task(parts.prepare(), name="call.prepare")
     try:
@@ -46,7 +47,8 @@ async def answer(ctx: JobContext) -> None:
             log.warning("no_caller_for_job")
             await _leave_empty_room(ctx)
             return
-        await warming
+        # A voice that is slow to come must not keep the phone ringing.
+        await asyncio.wait({warming}, timeout=WELCOME_TIMEOUT_S)
         if given.metadata is None:
             # An agent that was not told its call says so itself, and gives way to any that was.
             me = election.attributes(caller.call_id, UNTOLD, ctx.job.id)

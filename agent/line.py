@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 
 import structlog
@@ -49,6 +50,8 @@ class Line:
         self._keys_timer: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
         self.on_hold = False
+        self.touched_at = time.monotonic()
+        """When the caller last pressed a key or typed."""
 
     def attach(self) -> None:
         """Begins to watch; what happened before is read from the participant."""
@@ -63,6 +66,10 @@ class Line:
             self._attributes_changed({}, participant)
 
     def detach(self) -> None:
+        self._room.off("participant_attributes_changed", self._attributes_changed)
+        self._room.off("participant_disconnected", self._disconnected)
+        self._room.off("participant_connected", self._connected)
+        self._room.off("sip_dtmf_received", self._key)
         for timer in (self._keys_timer, self._leaving):
             if timer is not None:
                 timer.cancel()
@@ -92,13 +99,25 @@ class Line:
             return
         if self._caller.kind == "sip":
             self._ending.because(Reason.CALLER_HUNG_UP)
-        elif self._leaving is None or self._leaving.done():
+        else:
             self._back.clear()
+            self._away(True)
+            if self._leaving is not None:
+                self._leaving.cancel()
             self._leaving = asyncio.create_task(self._wait_for_return(), name="line.return")
 
     def _connected(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self._caller.identity:
             self._back.set()
+            self._away(False)
+
+    def _away(self, away: bool) -> None:
+        """Nobody is there to hear, or is again: what is being said waits, and nobody is asked anything."""
+        self.on_hold = away
+        if away:
+            self._mouth.hold(Hold.AWAY)
+        else:
+            self._mouth.release(Hold.AWAY)
 
     async def _wait_for_return(self) -> None:
         try:
@@ -110,6 +129,7 @@ class Line:
         if event.participant is None or event.participant.identity != self._caller.identity:
             return
         self._tell(Dtmf(digit=event.digit[:1]))
+        self.touched_at = time.monotonic()
         self._keys = (self._keys + event.digit[:1])[-MAX_KEYS:]
         if self._keys_timer is not None:
             self._keys_timer.cancel()
@@ -150,17 +170,14 @@ class Line:
             return
         self.on_hold = on_hold
         self._tell(HoldChanged(on_hold=on_hold))
-        if on_hold:
-            self._mouth.hold(Hold.ON_HOLD)
-        else:
-            self._mouth.release(Hold.ON_HOLD)
 
     async def _packets(self) -> int | None:
         """Packets received from the caller so far; None when there is no track to ask."""
         track = self._track.track if self._track is not None else None
         if track is None:
             return None
-        with contextlib.suppress(TimeoutError):
+        # The library raises plain exceptions, as when the track goes in that moment.
+        with contextlib.suppress(Exception):
             async with asyncio.timeout(POLL_S):
                 for stats in await track.get_stats():
                     if stats.HasField("inbound_rtp"):

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
@@ -11,17 +11,19 @@ from typing import Any, Literal
 import structlog
 from httpx2 import Limits
 from livekit import rtc
-from livekit.agents import NOT_GIVEN, APIConnectOptions, APIError, llm
+from livekit.agents import NOT_GIVEN, APIConnectOptions, llm
 from livekit.plugins import openai
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
+from switchboard.fact import Body, ModelFailed
 from switchboard.persona import Persona
 from switchboard.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
 Part = Literal["stt", "llm", "tts"]
+Tell = Callable[[Body], None]
 
 LOCAL = "local"
 OPENAI = "openai"
@@ -87,7 +89,8 @@ def _model(model: str, part: Part, before: Sequence[Endpoint]) -> str:
 class Recogniser:
     """Speech to text, whole utterances."""
 
-    def __init__(self, services: Sequence[Endpoint], language: str) -> None:
+    def __init__(self, services: Sequence[Endpoint], language: str, tell: Tell) -> None:
+        self._tell = tell
         self.models = [
             openai.STT(model=one.model, client=_client(one), language=language.split("-")[0]) for one in services
         ]
@@ -98,9 +101,11 @@ class Recogniser:
             try:
                 async with asyncio.timeout(STT_TIMEOUT_S):
                     event = await model.recognize(audio, conn_options=APIConnectOptions(max_retry=0))
-            except (APIError, TimeoutError) as error:
+            except Exception as error:  # the process border to models of any make
                 log.warning("stt_failed", model=model.model, error=str(error))
                 continue
+            if model is not self.models[0]:
+                self._tell(ModelFailed(part="stt", reason="another model served", recovered=True))
             return event.alternatives[0].text if event.alternatives else ""
         raise ModelsFailed("stt")
 
@@ -108,7 +113,8 @@ class Recogniser:
 class Synthesiser:
     """Text to speech, clause by clause, in the persona's voice."""
 
-    def __init__(self, services: Sequence[Endpoint], persona: Persona, default_voice: str) -> None:
+    def __init__(self, services: Sequence[Endpoint], persona: Persona, default_voice: str, tell: Tell) -> None:
+        self._tell = tell
         self.models = [
             openai.TTS(
                 model=one.model,
@@ -129,10 +135,12 @@ class Synthesiser:
                     async for frame in frames:
                         begun = True
                         yield frame
-            except (APIError, TimeoutError) as error:
+            except Exception as error:  # the process border to models of any make
                 log.warning("tts_failed", model=model.model, error=str(error), begun=begun)
                 if not begun:
                     continue
+            if model is not self.models[0]:
+                self._tell(ModelFailed(part="tts", reason="another model served", recovered=True))
             return
         raise ModelsFailed("tts")
 

@@ -1,14 +1,14 @@
 """The one output gate: everything the agent says passes here on its way to the caller.
 
-Audio is held as long as there is a reason to hold it: the line is ringing, the caller speaks, the call is on
-hold. What is held is neither lost nor said twice: held in mid-word, it goes on at that very sample.
+Audio is held as long as there is a reason to hold it: the line is ringing, the caller speaks, or is away. What is
+held is neither lost nor said twice: held in mid-word, it goes on at that very sample.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -46,13 +46,13 @@ class Hold(StrEnum):
 
     RINGING = "ringing"
     CALLER_SPEAKS = "caller_speaks"
-    ON_HOLD = "on_hold"
+    AWAY = "away"
 
 
 class Mouth(io.AudioOutput):
     """LiveKit's audio output of a session, with the gate in it. One for a call."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             label="mouth",
             capabilities=io.AudioOutputCapabilities(pause=False),
@@ -60,6 +60,11 @@ class Mouth(io.AudioOutput):
         )
         self._source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=QUEUE_MS)
         self._track = rtc.LocalAudioTrack.create_audio_track("voice", self._source)
+        self._on_failure = on_failure
+        self.on_clause: Callable[[str], None] = lambda _text: None
+        """Told each piece of text when its sound begins to wait for being heard."""
+        self.insisting = False
+        """What is said now may not be interrupted."""
         self._holds: set[Hold] = {Hold.RINGING}
         self._waiting: deque[bytes] = deque()
         self._handed: deque[bytes] = deque(maxlen=QUEUE_MS // int(FRAME_S * 1000) + 2)
@@ -80,6 +85,12 @@ class Mouth(io.AudioOutput):
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
         self.publication = await room.local_participant.publish_track(self._track, options)
         self._pump_task = asyncio.create_task(self._pump(), name="mouth")
+        self._pump_task.add_done_callback(self._pump_done)
+
+    def _pump_done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            log.error("mouth_failed", exc_info=task.exception())
+            self._on_failure()
 
     async def aclose(self) -> None:
         if self._pump_task is not None:
@@ -91,6 +102,15 @@ class Mouth(io.AudioOutput):
     def speaking(self) -> bool:
         """Whether something is being said, or held in the middle of being said."""
         return self._open_segment
+
+    @property
+    def left_s(self) -> float:
+        """Seconds still to be heard of what is being said; without end as long as more may come."""
+        if not self._open_segment:
+            return 0.0
+        if not self._flushed:
+            return float("inf")
+        return sum(map(len, self._waiting)) / BYTES_A_SECOND + self._source.queued_duration
 
     def hold(self, why: Hold) -> None:
         """Nothing more is heard, at once; what was on its way comes back to be said later."""
@@ -136,6 +156,7 @@ class Mouth(io.AudioOutput):
         text = frame.userdata.get(CLAUSE, "")
         if not self._script or self._script[-1].text != text:
             self._script.append(Spoken(text))
+            self.on_clause(text)
         self._script[-1].seconds += frame.duration
 
     def flush(self) -> None:

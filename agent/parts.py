@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from livekit import rtc
-from livekit.agents import AgentSession, TurnHandlingOptions
+from livekit.agents import AgentSession, APIConnectOptions, TurnHandlingOptions
+from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from agent import ticket
 from agent.ending import Ending
 from agent.facts import FactIndex
 from agent.hearing import Hearing
 from agent.hours import is_open
-from agent.models import ModelsFailed, Recogniser, Synthesiser, endpoints, thinker
+from agent.models import LLM_TIMEOUT_S, STT_TIMEOUT_S, Recogniser, Synthesiser, endpoints, thinker
 from agent.mouth import Mouth
 from agent.prompt import filled, instructions
 from agent.report import Report
@@ -31,11 +32,17 @@ class Parts:
         self.persona = persona
         self.facts: list[fact.Body] = [*given.rejected]
         self.report: Report | None = None
-        self.recogniser = Recogniser(endpoints(settings, "stt"), persona.language)
-        self.hearing = Hearing(self.recogniser.words, mouth, self.tell)
-        # In a thread: it takes 0.1 s of computing, in which the room can be joined.
+        self.recogniser = Recogniser(endpoints(settings, "stt"), persona.language, self.tell)
+        self.hearing = Hearing(
+            self.recogniser.words,
+            mouth,
+            self.tell,
+            language=persona.language,
+            patience_s=STT_TIMEOUT_S * len(self.recogniser.models) + 1,
+        )
+        # In a thread: it takes 0.03 s of computing, in which the room can be joined.
         self.index = asyncio.create_task(asyncio.to_thread(FactIndex, persona.facts), name="call.index")
-        synthesiser = Synthesiser(endpoints(settings, "tts"), persona, settings.tts_voice)
+        synthesiser = Synthesiser(endpoints(settings, "tts"), persona, settings.tts_voice, self.tell)
         self.voice = Voice(
             persona,
             instructions=instructions(persona, datetime.now(UTC), settings.emergency_sentence),
@@ -53,6 +60,9 @@ class Parts:
             turn_handling=_turn_handling(),
             aec_warmup_duration=None,
             user_away_timeout=None,
+            conn_options=SessionConnectOptions(
+                llm_conn_options=APIConnectOptions(max_retry=1, retry_interval=0.3, timeout=LLM_TIMEOUT_S)
+            ),
         )
         self.welcome: list[rtc.AudioFrame] = []
 
@@ -66,7 +76,7 @@ class Parts:
         """Has the first words ready before the line is open, and an apology in case the voice fails later."""
         try:
             self.welcome = await self.voice.synthesised(self.welcome_text)
-        except ModelsFailed:
+        except Exception:  # the process border to voices of any make: the call goes on without
             self.tell(fact.ModelFailed(part="tts", reason="no voice for the welcome", recovered=False))
 
     def tell(self, body: fact.Body) -> None:
@@ -93,6 +103,7 @@ def _turn_handling() -> TurnHandlingOptions:
             "mode": "vad",
             "min_duration": 0.0,
             "min_words": 0,
+            "discard_audio_if_uninterruptible": False,
             "resume_false_interruption": False,
             "false_interruption_timeout": None,
         },

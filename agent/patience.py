@@ -1,6 +1,7 @@
 """How long the agent waits for a silent caller, and how long a call may last."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -46,11 +47,11 @@ class Patience:
 
     async def watch_silence(self) -> None:
         """Asks once whether the caller is still there, then ends the call."""
-        quiet_since, prompted, voice = time.monotonic(), 0, self._hearing.last_voice_at
+        quiet_since, prompted, sign = time.monotonic(), 0, self._sign_of_life
         while True:
             await asyncio.sleep(TICK_S)
-            if self._hearing.last_voice_at > voice:
-                voice, prompted = self._hearing.last_voice_at, 0
+            if self._sign_of_life > sign:
+                sign, prompted = self._sign_of_life, 0
                 quiet_since = time.monotonic()
             if self._mouth.speaking or self._busy() or self._line.on_hold:
                 quiet_since = time.monotonic()
@@ -64,13 +65,21 @@ class Patience:
             await self._say(STILL_THERE)
             quiet_since = time.monotonic()
 
+    @property
+    def _sign_of_life(self) -> float:
+        return max(self._hearing.last_voice_at, self._line.touched_at)
+
     async def watch_length(self) -> None:
         """Warns a minute before the persona's longest call is over (half-way for short ones), then ends it."""
         longest = self._persona.max_call_minutes * 60
         left = min(WARN_S, longest / 2)
         await asyncio.sleep(longest - left)
         self._tell(LengthWarned(seconds_left=left))
-        if left == WARN_S:
-            await self._say(ALMOST_OVER)
-        await asyncio.sleep(left)
+        over_at = time.monotonic() + left
+        # A line on which nothing can be heard just now ends all the same.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                if left == WARN_S:
+                    await self._say(ALMOST_OVER)
+        await asyncio.sleep(max(over_at - time.monotonic(), 0.0))
         self._ending.because(Reason.MAX_LENGTH)

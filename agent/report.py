@@ -1,5 +1,6 @@
 """What happens in a call, as facts: each goes to the call's file and from there to the stream."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ _STAGES = {
     "tts_node_ttfb": "tts",
     "e2e_latency": "voice_to_voice",
 }
-MAX_TEXT = 16_000
+MAX_BYTES = 48_000
 
 
 class Report:
@@ -57,7 +58,7 @@ class Report:
         message = event.item
         if not isinstance(message, llm.ChatMessage) or message.role not in ("user", "assistant"):
             return
-        text = (message.text_content or "")[:MAX_TEXT]
+        text = capped(message.text_content or "")
         if not text.strip():
             return
         latency = self._latency(message.metrics)
@@ -85,7 +86,7 @@ class Report:
 
     def _tool_item(self, item: dict[str, JsonValue]) -> None:
         capped: dict[str, JsonValue] = {
-            key: value[:MAX_TEXT] if isinstance(value, str) else value for key, value in item.items()
+            key: capped(value) if isinstance(value, str) else value for key, value in item.items()
         }
         self.add(fact.Item(item=capped))
 
@@ -107,6 +108,11 @@ class Report:
             ),
             shared=True,
         )
+
+
+def capped(text: str) -> str:
+    """The text within what a fact may hold, however its characters are written in JSON."""
+    return text if len(json.dumps(text)) <= MAX_BYTES else text[: MAX_BYTES // 12]
 
 
 def _message(role: str, text: str) -> dict[str, JsonValue]:

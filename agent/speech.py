@@ -1,7 +1,9 @@
 """From the model's words to sound: the first clause is spoken while the rest is still being written."""
 
 import re
+import wave
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from livekit import rtc
@@ -75,15 +77,24 @@ def _frame(data: bytes, like: rtc.AudioFrame) -> rtc.AudioFrame:
 def pronounced(text: str, pronunciations: Mapping[str, str]) -> str:
     """The text with the persona's words spelled as they sound, whole words only, in any case."""
     for word, sound in pronunciations.items():
+        if not word:
+            continue
         text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", sound.replace("\\", r"\\"), text, flags=re.IGNORECASE)
     return text
-
-
-def silence(seconds: float, sample_rate: int) -> rtc.AudioFrame:
-    data = b"\0\0" * int(seconds * sample_rate)
-    return rtc.AudioFrame(data, sample_rate, 1, len(data) // 2)
 
 
 async def replay(frames: Sequence[rtc.AudioFrame]) -> AsyncIterator[rtc.AudioFrame]:
     for frame in frames:
         yield frame
+
+
+def recorded(path: Path) -> list[rtc.AudioFrame]:
+    """The sound in a WAV file of 8 kHz mono, at 24 kHz."""
+    with wave.open(str(path)) as file:
+        narrow = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(np.float64)
+    wide = np.interp(np.arange(len(narrow) * 3) / 3, np.arange(len(narrow)), narrow).astype("<i2").tobytes()
+    step = 24_000 // 5 * 2
+    return [
+        rtc.AudioFrame(wide[at : at + step], 24_000, 1, len(wide[at : at + step]) // 2)
+        for at in range(0, len(wide), step)
+    ]

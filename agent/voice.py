@@ -1,6 +1,7 @@
 """The agent that LiveKit's session runs: it hears, looks up facts, thinks and speaks as one persona."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -11,7 +12,7 @@ from agent import speech
 from agent.ending import Ending, Reason
 from agent.facts import FactIndex
 from agent.hearing import Hearing
-from agent.models import ModelsFailed, Synthesiser
+from agent.models import Synthesiser
 from agent.mouth import CLAUSE
 from agent.prompt import cleaned
 from switchboard import passages
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 PASSAGES = 4
 APOLOGY = "I'm sorry, something is wrong on my side. Please call again in a few minutes."
+# For when no voice can be had at all: the same words.
+RECORDED_APOLOGY = Path(__file__).parent.parent / "prompts" / "apology.wav"
 Tell = Callable[[Any], None]
 
 
@@ -49,7 +52,7 @@ class Voice(Agent):
         self._synthesiser = synthesiser
         self._tell = tell
         self._ending = ending
-        self.apology: list[rtc.AudioFrame] = []
+        self.apology = speech.recorded(RECORDED_APOLOGY)
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
@@ -60,17 +63,14 @@ class Voice(Agent):
     async def llm_node(
         self, chat_ctx: llm.ChatContext, tools: list[Any], model_settings: ModelSettings
     ) -> AsyncGenerator[Any, None]:
-        begun = False
         try:
             async for chunk in Agent.default.llm_node(self, await self._with_facts(chat_ctx), tools, model_settings):
-                begun = True
                 yield chunk
         except Exception as error:  # the process border to language models of any make
-            log.exception("llm_failed", begun=begun)
+            log.exception("llm_failed")
             self._tell(ModelFailed(part="llm", reason=type(error).__name__, recovered=False))
-            self._ending.because(Reason.MODEL_FAILED)
-            if not begun:
-                yield APOLOGY
+            # Said only if this reply is: one that was prepared early may never be. Hearing it ends the call.
+            yield f" {APOLOGY}"
 
     async def _with_facts(self, chat_ctx: llm.ChatContext) -> llm.ChatContext:
         """The context with the facts that fit the caller's last words, as data just before them."""
@@ -83,6 +83,8 @@ class Voice(Agent):
         return llm.ChatContext([*items[:at], block, *items[at:]])
 
     async def _facts_for(self, words: str) -> str:
+        if words.startswith('{"keys_pressed"'):
+            return passages.render([])
         ranked = (await self._index).rank(words, limit=PASSAGES)
         return passages.render([passages.Passage(say=one.say, score=one.score) for one in ranked])
 
@@ -93,10 +95,11 @@ class Voice(Agent):
             async for clause in speech.clauses(text):
                 async for frame in self._spoken(clause):
                     yield frame
-        except ModelsFailed:
-            self._tell(ModelFailed(part="tts", reason="no voice", recovered=False))
-            self._ending.because(Reason.MODEL_FAILED)
+        except Exception as error:  # the process border to voices of any make
+            log.exception("tts_failed")
+            self._tell(ModelFailed(part="tts", reason=type(error).__name__, recovered=False))
             async for frame in speech.replay(self.apology):
+                frame.userdata[CLAUSE] = APOLOGY
                 yield frame
 
     async def _spoken(self, clause: str) -> AsyncGenerator[rtc.AudioFrame, None]:

@@ -130,8 +130,8 @@ class Outbound:
 
         HTTP without TLS only to loopback or allowed hosts, unless `plain_http`.
         """
-        self._check(url, plain_http)
         try:
+            self._check(url, plain_http)
             async with asyncio.timeout(timeout_s):
                 async with self._session.request(
                     method, url, headers=headers, json=json, allow_redirects=False
@@ -144,6 +144,8 @@ class Outbound:
             raise _refusal(error) or OutboundError("the host name is not known") from None
         except aiohttp.ClientError as error:
             raise OutboundError(f"{type(error).__name__}") from None
+        except ValueError:
+            raise Refused("the URL or a header is malformed") from None
 
     def _check(self, url: str, plain_http: bool) -> None:
         parts = urlsplit(url)

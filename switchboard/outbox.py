@@ -54,7 +54,9 @@ class Outbox:
         try:
             if self._file is None:
                 self._file = _locked(self._path)
-            os.write(self._file, line + b"\n")
+            if os.write(self._file, line + b"\n") <= len(line):
+                # Cut short by a full disk: the next line must not become a part of this one.
+                os.write(self._file, b"\n")
         except OSError:
             log.exception("fact_not_on_disk", path=self._path.name)
 
@@ -92,6 +94,7 @@ class Outbox:
             await self._flush()
             if self._file is not None:
                 os.close(self._file)
+                self._file = None
 
     async def _flush(self) -> None:
         try:
@@ -105,8 +108,15 @@ class Outbox:
 def _locked(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    # Held until the process ends, however it ends: a file that can be locked has no writer.
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        # Held until the process ends, however it ends: a file that can be locked has no writer.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever clears away old files may have had it between the two.
+        if not path.exists() or path.stat().st_ino != os.fstat(file).st_ino:
+            raise BlockingIOError(f"{path.name} was cleared away while it was opened")
+    except OSError:
+        os.close(file)
+        raise
     return file
 
 

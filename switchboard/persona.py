@@ -1,5 +1,6 @@
 """Persona: who answers. Read leniently from JSON or YAML of several shapes; a bad field never breaks a call."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
@@ -27,6 +28,9 @@ class PersonaFact(BaseModel):
 
     say: str = Field(min_length=1, max_length=2_000)
     asked: tuple[Annotated[str, Field(max_length=500)], ...] = Field((), max_length=50)
+
+
+_HOURS = re.compile(r"(?:[01]?\d|2[0-4]):[0-5]\d\s*-\s*(?:[01]?\d|2[0-4]):[0-5]\d")
 
 
 def _facts(value: object) -> object:
@@ -63,9 +67,20 @@ class Persona(BaseModel):
     max_call_minutes: float = Field(30.0, gt=0, le=24 * 60)
     silence_timeout_s: float = Field(12.0, ge=3, le=600)
     variables: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=100)
-    pronunciations: dict[str, str] = Field(default_factory=dict, max_length=500)
+    pronunciations: dict[
+        Annotated[str, Field(min_length=1, max_length=100)], Annotated[str, Field(max_length=200)]
+    ] = Field(default_factory=dict, max_length=500)
     memory: bool = False
     record: bool = False
+
+    @field_validator("hours")
+    @classmethod
+    def _readable_hours(cls, value: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+        for spans in value.values():
+            for span in spans.split(",") if isinstance(spans, str) else spans:
+                if span.strip() not in ("", "closed") and not _HOURS.fullmatch(span.strip()):
+                    raise ValueError("must be spans by day such as 08:00-17:00, or closed")
+        return value
 
     @field_validator("timezone")
     @classmethod

@@ -16,6 +16,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 OUR_PREFIXES = ("SWITCHBOARD_", "PERSONA_", "SIP_", "STT_", "LLM_", "TTS_", "LIVEKIT_")
+# How alike two names are, of 1, when one is a slip of the other.
+SLIP = 0.87
 # Read by the libraries that we stand on, so not ours to refuse.
 OTHERS = ("LIVEKIT_AGENTS_", "LIVEKIT_DEV_MODE", "LIVEKIT_SERVER", "LIVEKIT_LOG", "LIVEKIT_OBSERVABILITY")
 
@@ -160,14 +162,16 @@ def _alias(field: str) -> str:
 
 
 def _refuse_unknown(env_file: Path) -> None:
-    names = set(os.environ) | (set(dotenv_values(env_file)) if env_file.is_file() else set())
+    """Refuses names with a prefix of ours; in `.env`, which is ours alone, also slips of any other known name."""
     known = known_names()
-    for name in sorted(names - known):
-        if not name.startswith(OUR_PREFIXES) or name.startswith(OTHERS):
-            continue
+    written = set(dotenv_values(env_file)) if env_file.is_file() else set()
+    for name in sorted((set(os.environ) | written) - known):
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "remove it; .env.example lists the known ones."
-        raise SettingsError(f"{name} is no known setting: {hint}")
+        ours = name.startswith(OUR_PREFIXES) and not name.startswith(OTHERS)
+        slip = name in written and bool(difflib.get_close_matches(name, known, n=1, cutoff=SLIP))
+        if ours or slip:
+            hint = f"did you mean {near[0]}?" if near else "remove it; .env.example lists the known ones."
+            raise SettingsError(f"{name} is no known setting: {hint}")
 
 
 def _sentence(fault: ErrorDetails) -> str:

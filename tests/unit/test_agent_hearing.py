@@ -16,10 +16,11 @@ Kind = stt.SpeechEventType
 
 
 class Mouth:
-    """What hearing needs of the real one: whether it speaks, and its holds."""
+    """What hearing needs of the real one: what is left to say, and its holds."""
 
     def __init__(self) -> None:
-        self.speaking = False
+        self.left_s = 0.0
+        self.insisting = False
         self.holds: set[Hold] = set()
 
     def hold(self, why: Hold) -> None:
@@ -111,14 +112,14 @@ async def test_a_click_is_no_speech(ear: Ear) -> None:
 
 
 async def test_a_voice_while_the_agent_speaks_holds_it_at_once(ear: Ear) -> None:
-    ear.mouth.speaking = True
+    ear.mouth.left_s = 9.0
     ear.voice(ONSET_WINDOWS)
     assert ear.mouth.holds == {Hold.CALLER_SPEAKS}
 
 
 @pytest.mark.parametrize("noise", ["mhm", "", "Uh-huh."])
 async def test_a_backchannel_lets_the_agent_go_on_and_is_no_turn(ear: Ear, noise: str) -> None:
-    ear.mouth.speaking = True
+    ear.mouth.left_s = 9.0
     ear.words = noise
     ear.voice(10)
     await ear.silence(EARLY_WINDOWS * WINDOW_S)
@@ -128,7 +129,7 @@ async def test_a_backchannel_lets_the_agent_go_on_and_is_no_turn(ear: Ear, noise
 
 
 async def test_words_while_the_agent_speaks_interrupt_it(ear: Ear) -> None:
-    ear.mouth.speaking = True
+    ear.mouth.left_s = 9.0
     ear.words = "Wait, how much is it?"
     ear.voice(30)
     await ear.silence(EARLY_WINDOWS * WINDOW_S)
@@ -137,7 +138,7 @@ async def test_words_while_the_agent_speaks_interrupt_it(ear: Ear) -> None:
 
 
 async def test_a_mhm_that_goes_on_to_be_a_question_interrupts(ear: Ear) -> None:
-    ear.mouth.speaking = True
+    ear.mouth.left_s = 9.0
     ear.words = "mhm"
     ear.voice(10)
     await ear.silence(0.3)
@@ -156,7 +157,7 @@ async def test_a_yes_to_a_question_is_an_answer(ear: Ear) -> None:
 
 
 async def test_a_speech_model_that_fails_is_reported_and_the_agent_goes_on(ear: Ear) -> None:
-    ear.mouth.speaking = True
+    ear.mouth.left_s = 9.0
     ear.words = ConnectionError("gone")
     ear.voice(20)
     await ear.silence(1.0)
@@ -166,11 +167,50 @@ async def test_a_speech_model_that_fails_is_reported_and_the_agent_goes_on(ear: 
     assert ear.mouth.holds == set()
 
 
-async def test_a_line_that_is_never_silent_stays_bounded(ear: Ear) -> None:
-    ear.voice(60 * 32 * 3)
-    utterance = ear.hearing._utterance
-    assert utterance is not None
-    assert len(utterance.audio) <= 60 * 32_000 + WINDOW_BYTES
+async def test_a_line_that_is_never_silent_is_answered_after_a_minute(ear: Ear) -> None:
+    ear.words = "blah"
+    ear.voice(60 * 32)
+    await ear.silence(0.1)
+    assert (Kind.FINAL_TRANSCRIPT, "blah") in ear.events()
+    assert ear.mouth.holds == set()
+
+
+@pytest.mark.parametrize("answer", ["Yes.", "Okay", "Sure"])
+async def test_a_short_answer_at_the_end_of_a_question_is_an_answer(ear: Ear, answer: str) -> None:
+    ear.mouth.left_s = 0.4
+    ear.words = answer
+    ear.voice(10)
+    await ear.silence(COMPLETE_S + 0.1)
+    assert (Kind.FINAL_TRANSCRIPT, answer) in ear.events()
+
+
+async def test_words_said_while_the_agent_may_not_be_interrupted_are_answered_afterwards(ear: Ear) -> None:
+    ear.mouth.left_s, ear.mouth.insisting = 9.0, True
+    ear.words = "How much is a room?"
+    ear.voice(30)
+    await ear.silence(COMPLETE_S + 0.1)
+    assert Kind.FINAL_TRANSCRIPT not in [kind for kind, _text in ear.events()]
+    assert ear.mouth.holds == set()
+    ear.mouth.insisting = False
+    ear.hearing.release_kept()
+    assert (Kind.FINAL_TRANSCRIPT, "How much is a room?") in ear.events()
+
+
+async def test_a_caller_who_cannot_be_understood_is_counted(ear: Ear) -> None:
+    counts: list[int] = []
+    ear.hearing.on_deaf = counts.append
+    ear.words = ConnectionError("gone")
+    for _ in range(2):
+        ear.voice(20)
+        await ear.silence(1.0)
+    assert counts == [1, 2]
+    ear.words = "Hello again"
+    ear.voice(20)
+    await ear.silence(1.0)
+    ear.words = ConnectionError("gone")
+    ear.voice(20)
+    await ear.silence(1.0)
+    assert counts == [1, 2, 1]
 
 
 async def test_words_that_were_understood_are_not_lost_when_a_later_look_finds_none(ear: Ear) -> None:

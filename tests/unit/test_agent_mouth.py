@@ -97,12 +97,12 @@ async def test_what_is_held_goes_on_at_the_same_sample(mouth: Mouth, source: Sou
 
 
 async def test_two_reasons_hold_until_both_are_gone(mouth: Mouth, source: Source) -> None:
-    mouth.hold(Hold.ON_HOLD)
+    mouth.hold(Hold.AWAY)
     mouth.release(Hold.RINGING)
     await mouth.capture_frame(_sound(3))
     await _settle()
     assert source.queued == []
-    mouth.release(Hold.ON_HOLD)
+    mouth.release(Hold.AWAY)
     await _settle()
     assert len(source.queued) == 3
 

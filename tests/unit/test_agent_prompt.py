@@ -52,9 +52,16 @@ def test_it_is_open_in_its_hours_and_not_on_holidays(moment: datetime, open_: bo
     assert is_open(PERSONA, moment) is open_
 
 
-def test_hours_that_cannot_be_read_are_closed_hours_and_no_crash() -> None:
-    persona, _rejected = Persona.read({"hours": {"fri": "whenever", "sat": ["25:00-26:00"]}})
-    assert is_open(persona, datetime(2026, 11, 20, 9, 0, tzinfo=UTC)) is False
+def test_hours_that_cannot_be_read_are_rejected_and_close_nothing() -> None:
+    persona, rejected = Persona.read({"hours": {"fri": "9am-5pm"}})
+    assert set(rejected) == {"hours"}
+    assert is_open(persona, datetime(2026, 11, 20, 9, 0, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(("day", "hour", "open_"), [(20, 23, True), (21, 1, True), (21, 3, False), (20, 1, False)])
+def test_hours_go_on_past_midnight(day: int, hour: int, open_: bool) -> None:
+    persona, _rejected = Persona.read({"hours": {"fri": "18:00-02:00"}})
+    assert is_open(persona, datetime(2026, 11, day, hour, 0, tzinfo=UTC)) is open_
 
 
 def test_a_persona_without_hours_is_always_open() -> None:
