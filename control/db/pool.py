@@ -30,6 +30,7 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TransactionRollbackError,
     asyncpg.InterfaceError,  # type: ignore[attr-defined]
+    asyncpg.InternalClientError,  # type: ignore[attr-defined]
 )
 
 
