@@ -166,7 +166,9 @@ class AgentProcess:
         async with stream.connect(self.redis_url, timeout_s=5) as redis:
             entries = await redis.xrange(stream.STREAM)
         found = [stream.read(fields) for _id, fields in entries]
-        return [one for one in found if one is not None and str(one.call_id) == call_id]
+        # An answer of Redis that came too late has the facts sent again: the same ids, and so the same facts.
+        once = {one.id: one for one in found if one is not None and str(one.call_id) == call_id}
+        return list(once.values())
 
     async def until_fact(self, call_id: str, kind: str, *, times: int = 1, limit_s: float = 30.0) -> list[Fact]:
         """All facts of the call once `times` of this kind are among them."""
