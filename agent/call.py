@@ -22,7 +22,7 @@ from agent.parts import Parts
 from agent.patience import Patience
 from agent.prompt import cleaned, filled, quoted
 from agent.report import Report
-from agent.voice import APOLOGY
+from agent.voice import APOLOGY, APOLOGY_BEGINS
 from switchboard import fact
 from switchboard.call import Caller
 
@@ -201,7 +201,7 @@ class Call:
 
     def _clause_waits(self, text: str) -> None:
         # The apology is on its way to the caller: the call ends once it was heard.
-        if text and text in APOLOGY:
+        if APOLOGY_BEGINS in text:
             self._ending.because(Reason.MODEL_FAILED)
 
     def _not_understood(self, times: int) -> None:
@@ -263,7 +263,7 @@ class Call:
         if reason.only_ours:
             self._report.add(fact.AgentLeft(attempt=self._report.attempt, job=self._ctx.job.id, reason=reason))
             return
-        self._report.ended(reason, self._usage)
+        self._report.ended(reason, self._usage, self._parts.settings.prices)
         with contextlib.suppress(api.TwirpError, TimeoutError, OSError):
             async with asyncio.timeout(API_TIMEOUT_S):
                 await self._ctx.api.room.delete_room(api.DeleteRoomRequest(room=self._ctx.room.name))

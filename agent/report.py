@@ -27,6 +27,8 @@ _STAGES = {
     "e2e_latency": "voice_to_voice",
 }
 MAX_BYTES = 48_000
+# By model (`provider/model` in use, the model alone in prices) and unit.
+Usage = Mapping[str, Mapping[str, float]]
 
 
 class Report:
@@ -96,7 +98,7 @@ class Report:
             self._latencies[stage].append(seconds)
         return found
 
-    def ended(self, reason: str, usage: dict[str, dict[str, float]]) -> None:
+    def ended(self, reason: str, usage: Usage, prices: Usage) -> None:
         """The last fact of the call."""
         self.add(
             fact.CallEnded(
@@ -104,10 +106,22 @@ class Report:
                 duration_s=round((datetime.now(UTC) - self.began).total_seconds(), 3),
                 turns=self.turns,
                 latencies={stage: _spread(values) for stage, values in self._latencies.items()},
-                usage=usage,
+                usage={model: dict(units) for model, units in usage.items()},
+                cost=cost_of(usage, prices),
             ),
             shared=True,
         )
+
+
+def cost_of(usage: Usage, prices: Usage) -> float | None:
+    """What the models cost, by their names without the provider's; None when no used one has a price."""
+    priced = [
+        amount * prices[model][unit]
+        for name, units in usage.items()
+        for unit, amount in units.items()
+        if unit in prices.get(model := name.rpartition("/")[2], {})
+    ]
+    return round(sum(priced), 6) if priced else None
 
 
 def capped(text: str) -> str:

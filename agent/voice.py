@@ -22,7 +22,8 @@ from switchboard.persona import Persona
 log = structlog.get_logger(__name__)
 
 PASSAGES = 4
-APOLOGY = "I'm sorry, something is wrong on my side. Please call again in a few minutes."
+APOLOGY_BEGINS = "I'm sorry, something is wrong on my side."
+APOLOGY = f"{APOLOGY_BEGINS} Please call again in a few minutes."
 # For when no voice can be had at all: the same words.
 RECORDED_APOLOGY = Path(__file__).parent.parent / "prompts" / "apology.wav"
 Tell = Callable[[Any], None]

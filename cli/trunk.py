@@ -23,7 +23,7 @@ RINGING_TIMEOUT = timedelta(seconds=30)
 ROOM_PREFIX = "call"
 _TIMEOUT_S = 10.0
 
-app = typer.Typer(no_args_is_help=True, help="Carriers' lines into LiveKit: list, add, remove.")
+app = typer.Typer(no_args_is_help=True, help="Carriers' lines into LiveKit: list, show, add, remove.")
 
 
 @app.command("list")
@@ -32,17 +32,18 @@ def list_(as_json: Json = False) -> None:
     trunks, rules = asyncio.run(found(settings_here()))
     if as_json:
         return print_json([_shown(trunk, rules) for trunk in trunks])
-    rows = [
-        (
-            trunk.sip_trunk_id,
-            trunk.name,
-            ", ".join(trunk.numbers),
-            _who_may(trunk),
-            ", ".join(rules_of(trunk, rules)),
-        )
-        for trunk in trunks
-    ]
+    rows = [_row(trunk, rules) for trunk in trunks]
     return print_table(("id", "name", "numbers", "open to", "rules"), rows)
+
+
+@app.command()
+def show(trunk_id: Annotated[str, typer.Argument(help="As `trunk list` shows it.")]) -> None:
+    """One trunk with its rules, as JSON; a password is never shown."""
+    trunks, rules = asyncio.run(found(settings_here()))
+    one = next((trunk for trunk in trunks if trunk.sip_trunk_id == trunk_id), None)
+    if one is None:
+        raise CommandFailed(f"there is no trunk {trunk_id}: see `switchboard trunk list`.")
+    print_json(_shown(one, rules))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
+import pydantic_settings
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -106,6 +107,8 @@ class Settings(BaseSettings):
     # Where the bundled models listen; the supervisor sets it. Empty: there are none.
     local_models_url: HttpUrl = Field("", validation_alias="SWITCHBOARD_LOCAL_MODELS_URL")
 
+    # By model and unit of use, as `{"gpt-4.1-mini": {"input_tokens": 0.0000004}}`, in the installation's currency.
+    prices: dict[str, dict[str, float]] = Field({}, validation_alias="SWITCHBOARD_PRICES")
     max_calls: int = Field(0, ge=0, validation_alias="SWITCHBOARD_MAX_CALLS", description="0: 4 a core")
     emergency_sentence: str = Field("", max_length=500, validation_alias="SWITCHBOARD_EMERGENCY_SENTENCE")
 
@@ -133,6 +136,9 @@ class Settings(BaseSettings):
         _refuse_unknown(env_file)
         try:
             return cls(_env_file=env_file)
+        except pydantic_settings.SettingsError:
+            # The one setting that is read as JSON.
+            raise SettingsError("SWITCHBOARD_PRICES must be JSON; .env.example shows one.") from None
         except ValidationError as error:
             raise SettingsError(" ".join(_sentence(fault) for fault in error.errors())) from None
 

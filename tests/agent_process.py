@@ -180,6 +180,12 @@ class AgentProcess:
             assert asyncio.get_running_loop().time() < end, [one.body for one in facts]
             await asyncio.sleep(0.05)
 
+    async def until_user(self, call_id: str, limit_s: float = 30.0) -> None:
+        """Returns once a turn of the caller is on record."""
+        async with asyncio.timeout(limit_s):
+            while not any('"role":"user"' in one.model_dump_json() for one in await self.facts(call_id)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
     async def say(self, phone: Phone, *parts: str | float) -> None:
         """Says texts with pauses (numbers: seconds) between them; the scripted model knows their words."""
         spoken = await timing.speak(list(parts), "flite:rms")

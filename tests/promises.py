@@ -99,6 +99,7 @@ PROMISES: dict[str, str] = {
     "webhook.files_go": "The file of facts of an ended service goes when they are recorded.",
     # agent
     "agent.greeting": "The welcome is heard when the line is active, and not before.",
+    "agent.disclosure": "A disclosure is heard whole, and what the caller says meanwhile is answered after it.",
     "agent.ends_once": "A caller who hangs up ends the call: one call_ended fact, and the room goes.",
     "agent.closing": "The closing message is heard before the agent hangs up.",
     "agent.message": "A message that was taken is a fact.",

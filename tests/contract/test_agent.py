@@ -74,6 +74,23 @@ async def test_the_welcome_is_heard_when_the_phone_is_off_the_hook_and_not_befor
     assert [one.kind for one in facts][:3] == ["agent_joined", "persona_applied", "call_answered"]
 
 
+@promise("agent.disclosure")
+async def test_a_disclosure_is_heard_whole_and_what_is_said_meanwhile_is_answered(agent: AgentProcess) -> None:
+    disclosure = "You are talking to an assistant that is no human being, and this call is recorded."
+    phone = await agent.ring()
+    await agent.dispatch(phone.name, agent.metadata(phone, disclosure=disclosure))
+    await eventually(lambda: bool(phone.agents()), 20)
+    await phone.answer()
+    await eventually(lambda: bool(phone.hears()), 20)
+    await agent.say(phone, "What time is breakfast?")
+    await agent.until_user(phone.call_id)
+    facts = await agent.until_fact(phone.call_id, "item", times=3)
+    first = next(one.body for one in facts if isinstance(one.body, Item))
+    assert (_text(first), first.interrupted) == (disclosure, False)
+    assert _texts(facts, "user") == ["What time is breakfast?"]
+    await phone.hang_up()
+
+
 @promise("agent.ends_once")
 async def test_a_caller_who_hangs_up_ends_the_call_once_and_the_room_goes(agent: AgentProcess) -> None:
     phone = await _answered(agent)

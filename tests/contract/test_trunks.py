@@ -1,6 +1,7 @@
 """Trunks and the doctor's eye on them, at a real LiveKit server with a Redis of its own."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,6 +73,8 @@ async def test_a_trunk_gets_a_ringing_limit_and_a_rule_without_agents(server: Se
     assert rules[0].rule.dispatch_rule_individual.room_prefix == "call"
     assert not rules[0].room_config.agents
     assert "203.0.113.0/24" in await asyncio.to_thread(run, "trunk", "list")
+    shown = json.loads(await asyncio.to_thread(run, "trunk", "show", trunks[0].sip_trunk_id))
+    assert (shown["numbers"], shown["open"], len(shown["rules"])) == (["+15550100001"], False, 1)
     await asyncio.to_thread(run, "trunk", "remove", trunks[0].sip_trunk_id)
     assert await trunk.found(server) == ([], [])
 

@@ -86,3 +86,9 @@ def test_what_is_needed_and_missing_is_named_with_the_mend(tmp_path: Path) -> No
 def test_settings_do_not_change(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="frozen"):
         read(tmp_path).webhook_port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ['SWITCHBOARD_PRICES={"a', 'SWITCHBOARD_PRICES={"a": 3}', "REDIS_URI=redis://x"])
+def test_prices_that_are_none_and_a_slip_in_the_file_are_one_sentence(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=text.split("=")[0]):
+        read(tmp_path, text)
