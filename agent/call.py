@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
-from livekit import api, rtc
+from livekit import api
 from livekit.agents import AgentSession, JobContext, room_io
 from livekit.agents.voice import CloseEvent, ErrorEvent, SessionUsageUpdatedEvent, SpeechHandle
 from livekit.agents.voice.events import CloseReason
 
-from agent import election
+from agent import election, speech
 from agent.ending import Ending, Reason
 from agent.hearing import SAMPLE_RATE
 from agent.line import Line
@@ -183,7 +183,7 @@ class Call:
         if persona.disclosure:
             self._insist(filled(persona.disclosure, persona))
         text = self._parts.welcome_text
-        sound = _frames(self._parts.welcome) if self._parts.welcome else None
+        sound = speech.replay(self._parts.welcome) if self._parts.welcome else None
         if sound is None:
             self._session.say(text)
         else:
@@ -277,11 +277,6 @@ async def _guarded(watcher: Coroutine[Any, Any, None]) -> None:
         log.exception("watcher_failed")
 
 
-async def _spoken(speech: SpeechHandle | None) -> None:
-    if speech is not None:
-        await speech
-
-
-async def _frames(frames: list[rtc.AudioFrame]) -> AsyncIterator[rtc.AudioFrame]:
-    for frame in frames:
-        yield frame
+async def _spoken(handle: SpeechHandle | None) -> None:
+    if handle is not None:
+        await handle

@@ -50,7 +50,6 @@ class Endpoint:
     base_url: str | None
     api_key: str
     model: str
-    voice: str = ""
 
 
 def endpoints(settings: Settings, part: Part) -> tuple[Endpoint, ...]:

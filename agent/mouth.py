@@ -134,9 +134,6 @@ class Mouth(io.AudioOutput):
         self._holds.discard(why)
         self._changed.set()
 
-    def held(self, why: Hold) -> bool:
-        return why in self._holds
-
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
         self._open_segment = True

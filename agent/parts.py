@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from livekit import rtc
@@ -66,7 +67,7 @@ class Parts:
         )
         self.welcome: list[rtc.AudioFrame] = []
 
-    @property
+    @cached_property
     def welcome_text(self) -> str:
         now = datetime.now(ZoneInfo(self.persona.timezone))
         closed = self.persona.closed_message and not is_open(self.persona, now)

@@ -99,7 +99,7 @@ class Voice(Agent):
         except Exception as error:  # the process border to voices of any make
             log.exception("tts_failed")
             self._tell(ModelFailed(part="tts", reason=type(error).__name__, recovered=False))
-            async for frame in speech.replay(self.apology):
+            for frame in self.apology:
                 frame.userdata[CLAUSE] = APOLOGY
                 yield frame
 
