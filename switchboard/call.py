@@ -11,6 +11,7 @@ DIALED = "switchboard.dialed"
 CONVERSATION = "switchboard.conversation"
 CALL_ID = "call_id"
 ATTEMPT = "attempt"
+WORKER = "worker_id"
 CALL_ID_HEADER = "X-Switchboard-Call-Id"
 
 # How long a browser that reloads may be away before its call has ended.

@@ -100,6 +100,26 @@ class AgentLeft(Body):
     reason: str
 
 
+class AgentLost(Body):
+    """An agent is gone in the middle of its call; another one is sent."""
+
+    kind: Literal["agent_lost"] = "agent_lost"
+    attempt: int
+    reason: Literal["died", "hung", "left", "silent"]
+
+
+class CallResumed(Body):
+    """An agent took the call over from one that was lost, with `items` of the conversation so far.
+
+    `unanswered`: the caller was waiting for an answer, and gets it now.
+    """
+
+    kind: Literal["call_resumed"] = "call_resumed"
+    attempt: int
+    items: int
+    unanswered: bool
+
+
 class CallAnswered(Body):
     """The caller hears us from here on; seconds since the agent's job began."""
 
@@ -186,6 +206,8 @@ AnyBody = Annotated[
     | PersonaApplied
     | AgentJoined
     | AgentLeft
+    | AgentLost
+    | CallResumed
     | CallAnswered
     | Item
     | Interrupted

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -20,6 +21,10 @@ MAX_LENGTH = 200_000
 BEAT_TTL_S = 3
 SEEN_TTL_S = 15 * 60
 DISPATCH_TTL_S = 10
+# What an agent that takes a call over has to know, and how much of it is kept.
+CARRIED = frozenset({"agent_joined", "call_answered", "item"})
+ITEMS_KEPT = 400
+ITEMS_TTL_S = 3600
 
 
 def persona_key(number: str) -> str:
@@ -36,6 +41,14 @@ def dispatch_key(call_id: UUID, attempt: int) -> str:
 
 def beat_key(call_id: UUID) -> str:
     return f"call:{call_id}:beat"
+
+
+def worker_key(worker_id: str) -> str:
+    return f"worker:{worker_id}:beat"
+
+
+def items_key(call_id: UUID) -> str:
+    return f"call:{call_id}:items"
 
 
 def connect(url: str, *, timeout_s: float = 0.5) -> Redis:
@@ -66,16 +79,39 @@ def read(fields: dict[str, str]) -> fact.Fact | None:
 
 
 async def add(redis: Redis, facts: Sequence[fact.Fact]) -> None:
-    """Appends facts in order, all or none. Raises redis errors, and `StreamFull` beyond the cap."""
+    """Appends facts in order, all or none, and keeps what another agent would have to know of their calls.
+
+    Raises redis errors, and `StreamFull` beyond the cap.
+    """
     if not facts:
         return
     async with redis.pipeline(transaction=True) as pipe:
         pipe.xlen(STREAM)
         for one in facts:
             pipe.xadd(STREAM, write(one))  # type: ignore[arg-type]
+            _carry(pipe, one)
         length, *_ids = await pipe.execute()
     if length > MAX_LENGTH:
         raise StreamFull(f"the stream of facts holds {length} entries: is the control service running?")
+
+
+def _carry(pipe: Pipeline, one: fact.Fact) -> None:
+    if one.call_id is None:
+        return
+    key = items_key(one.call_id)
+    if one.kind == "call_ended":
+        pipe.delete(key)
+    elif one.kind in CARRIED:
+        pipe.rpush(key, one.model_dump_json())
+        pipe.ltrim(key, -ITEMS_KEPT, -1)
+        pipe.expire(key, ITEMS_TTL_S)
+
+
+async def carried(redis: Redis, call_id: UUID) -> list[fact.Fact]:
+    """What is kept of a call for an agent that takes it over, each fact once. Raises redis errors."""
+    texts: list[str] = await redis.execute_command("LRANGE", items_key(call_id), -ITEMS_KEPT, -1)  # type: ignore[no-untyped-call]
+    found = (read({FIELD: text}) for text in texts)
+    return list({one.id: one for one in found if one is not None and one.call_id == call_id}.values())
 
 
 class StreamFull(Exception):

@@ -16,6 +16,7 @@ SHARED = {
     "dispatch",
     "fact",
     "logs",
+    "notice",
     "number",
     "outbound",
     "outbox",

@@ -132,6 +132,8 @@ def test_the_design_names_every_key_in_redis() -> None:
         stream.seen_key("{event id}"),
         stream.dispatch_key(call, 1).replace(str(call), "{call_id}").replace(":1", ":{attempt}"),
         stream.beat_key(call).replace(str(call), "{call_id}"),
+        stream.items_key(call).replace(str(call), "{call_id}"),
+        stream.worker_key("{worker_id}"),
         stream.STREAM,
         store.CALLS,
         store.WATCHER,
