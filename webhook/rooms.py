@@ -81,6 +81,15 @@ class Rooms:
         made = await _asked(self._livekit.agent_dispatch.create_dispatch(request))
         return made.id
 
+    async def delete(self, room: str) -> None:
+        """Ends the room for everybody in it; one that is gone is no error."""
+        await _asked(_unless_gone(self._livekit.room.delete_room(api.DeleteRoomRequest(room=room))))
+
+    async def remove(self, room: str, identity: str) -> None:
+        """Takes one participant out of the room; one who is gone is no error."""
+        one = api.RoomParticipantIdentity(room=room, identity=identity)
+        await _asked(_unless_gone(self._livekit.room.remove_participant(one)))
+
 
 async def _asked(answer: Awaitable[Result]) -> Result:
     try:
@@ -91,6 +100,14 @@ async def _asked(answer: Awaitable[Result]) -> Result:
         raise LiveKitAway(f"LiveKit gave no answer within {DEADLINE_S:g} s") from None
     except aiohttp.ClientError as error:
         raise LiveKitAway(f"LiveKit cannot be reached ({type(error).__name__})") from None
+
+
+async def _unless_gone(answer: Awaitable[object]) -> None:
+    try:
+        await answer
+    except api.ServerError as error:
+        if error.code != "not_found":
+            raise
 
 
 def _sent(dispatch: api.AgentDispatch) -> Sent | None:
