@@ -133,6 +133,7 @@ PROMISES: dict[str, str] = {
     "scripted.heard": "The scripted ear gives the true words, also mid-sentence, and none for noise, after 150 ms.",
     "scripted.times": "The scripted model and voice keep their times.",
     "scripted.reply": "The scripted model says or calls what it is told, and counts.",
+    "scripted.tones": "Each process that asks the scripted voice gets a tone of its own.",
     "scripted.failures": "Each scripted part fails as told and works again.",
     # cli
     "trunk.add": "`trunk add` rings at most 30 s, gives each call its room, sends no agent, and lets nobody else in",

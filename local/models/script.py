@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from local.models import recognise, sound, timing, wire
+from local.models.tones import Tones
 
 Kind = Literal["stt", "llm", "tts"]
 KINDS: tuple[Kind, ...] = ("stt", "llm", "tts")
 FAILURES = ("error", "hang", "half_open")
+VOICES = ("speech", "tones")
 MAX_UTTERANCES = 1_000
 MAX_REPLY = 10_000
 DEFAULT_REPLY = (
@@ -58,6 +60,14 @@ class Script:
     utterances: list[recognise.Utterance] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
     heard: list[str] = field(default_factory=list)
+    tones: Tones | None = None
+    """Set: every process speaks in a tone of its own."""
+
+    def read_voice(self, told: Mapping[str, Any]) -> None:
+        """Speech, or a tone for each process. Raises Refused."""
+        if told.get("voice") not in VOICES:
+            raise wire.Refused(f"voice is none here: send {' or '.join(VOICES)}", param="voice")
+        self.tones = Tones() if told["voice"] == "tones" else None
 
     def read_times(self, told: Mapping[str, Any]) -> None:
         """Sets the times that are named. Raises Refused."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 from aiohttp import web
 
-from local.models import recognise, routes, sound, timing, voice, wire
+from local.models import recognise, routes, sound, timing, tones, voice, wire
 from local.models.script import Kind, Script
 
 SCRIPT = web.AppKey("script", Script)
@@ -30,6 +30,7 @@ def create() -> web.Application:
             web.delete("/scripted", _reset),
             web.post("/scripted/times", _told(Script.read_times)),
             web.post("/scripted/reply", _told(Script.read_reply)),
+            web.post("/scripted/voice", _told(Script.read_voice)),
             web.post("/scripted/failures", _told(Script.read_failures)),
             web.post("/scripted/utterances", _told(Script.read_utterances)),
         ]
@@ -59,7 +60,8 @@ async def _models(_request: web.Request) -> web.Response:
 async def _stats(request: web.Request) -> web.Response:
     script = request.app[SCRIPT]
     counts = {kind: script.asked[kind] for kind in ("stt", "llm", "tts")}
-    return web.json_response({**counts, "utterances": len(script.utterances), "heard": script.heard})
+    hertz = script.tones.hertz if script.tones else {}
+    return web.json_response({**counts, "utterances": len(script.utterances), "heard": script.heard, "tones": hertz})
 
 
 async def _reset(request: web.Request) -> web.Response:
@@ -94,9 +96,16 @@ async def _speak(request: web.Request) -> web.StreamResponse:
     if failed := await due.failure():
         return failed
     asked = await routes.read_speech(request)
-    spoken = await voice.synthesise(asked.text, asked.voice, speed=asked.speed)
+    spoken = await _sound(request, due.script, asked)
     await due.at(due.script.times.tts_ms)
     return routes.speech(_led_in(spoken, due.script.times.leading_silence_ms), asked.format)
+
+
+async def _sound(request: web.Request, script: Script, asked: routes.SpeechRequest) -> sound.Samples:
+    if script.tones is None:
+        return await voice.synthesise(asked.text, asked.voice, speed=asked.speed)
+    port = tones.port_of(request.transport.get_extra_info("peername") if request.transport else None)
+    return tones.spoken(asked.text, await asyncio.to_thread(script.tones.of, port))
 
 
 def _led_in(spoken: sound.Samples, silence_ms: float) -> sound.Samples:

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -109,6 +111,29 @@ async def test_it_says_or_calls_what_it_is_told(models: str, http: aiohttp.Clien
         assert (await answer.json())["llm"] == 0
     assert await tell(http, models, "times", {"nap_ms": 1}) == 400
     assert await tell(http, models, "failures", {"stt": "shout"}) == 400
+
+
+@promise("scripted.tones")
+async def test_each_process_speaks_in_a_tone_of_its_own(models: str, http: aiohttp.ClientSession) -> None:
+    assert await tell(http, models, "voice", {"voice": "whistle"}) == 400
+    assert await tell(http, models, "voice", {"voice": "tones"}) == 200
+    body = {"input": "Good morning to you all.", "response_format": "pcm"}
+    mine = []
+    for _ in range(2):
+        async with http.post(f"{models}/v1/audio/speech", json=body) as answer:
+            mine.append(await answer.read())
+    post = f"u.Request({models + '/v1/audio/speech'!r}, {json.dumps(body)!r}.encode())"
+    script = f"import urllib.request as u; u.urlopen({post})"
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    assert await other.wait() == 0
+    async with http.get(f"{models}/scripted/stats") as answer:
+        tones = (await answer.json())["tones"]
+    assert mine[0] == mine[1]
+    assert list(tones) == [str(os.getpid()), str(other.pid)]
+    samples = np.frombuffer(mine[0], "<i2")
+    assert np.argmax(np.abs(np.fft.rfft(samples))) * voice.RATE / len(samples) == pytest.approx(
+        tones[str(os.getpid())], abs=2
+    )
 
 
 @promise("scripted.failures")
