@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 
 import structlog
@@ -10,11 +11,14 @@ from livekit.agents import AutoSubscribe, JobContext
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from agent import election, ticket
+from agent import election, lifeline, ticket
 from agent.call import API_TIMEOUT_S, Call
 from agent.ending import Ending, Reason, of_disconnect
+from agent.fence import Fence
+from agent.lifeline import Hello, Lifeline
 from agent.mouth import Mouth
 from agent.parts import Parts
+from agent.recall import Past
 from agent.report import Report
 from switchboard import outbox, stream
 from switchboard.call import Caller, caller_of
@@ -25,7 +29,6 @@ log = structlog.get_logger(__name__)
 CALLER_TIMEOUT_S = 5.0
 # The attempt of an agent whose job did not say which call it is for.
 UNTOLD = 0
-WELCOME_TIMEOUT_S = 0.3
 BEAT_S = 1.0
 _AGENT = rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
 
@@ -36,10 +39,26 @@ async def answer(ctx: JobContext) -> None:
     given = ticket.read(ctx.job.metadata)
     structlog.contextvars.bind_contextvars(room=ctx.job.room.name, job=ctx.job.id)
     ending = Ending()
+    with Fence().raised() as fence:
+        line = Lifeline(os.environ.get(lifeline.ADDRESS, ""), orphaned=fence.leave_soon)
+        with line.held(_who(ctx, given)):
+            await _serve(ctx, settings, given, ending, line)
+            # Who has lost the room for good may have left a caller in it.
+            if ending.known is not Reason.CONNECTION_LOST:
+                line.over()
+
+
+def _who(ctx: JobContext, given: ticket.Ticket, caller: Caller | None = None) -> Hello:
+    metadata = given.metadata
+    call_id = metadata.call_id if metadata else caller.call_id if caller else None
+    attempt = metadata.attempt if metadata else UNTOLD
+    return Hello(call_id=call_id, attempt=attempt, room=ctx.job.room.name, job=ctx.job.id)
+
+
+async def _serve(ctx: JobContext, settings: Settings, given: ticket.Ticket, ending: Ending, line: Lifeline) -> None:
     ctx.room.on("disconnected", lambda reason: ending.because(of_disconnect(reason)))
     mouth = Mouth(on_failure=lambda: ending.because(Reason.FAILED))
     parts = Parts(settings, given, mouth, ending)
-    warming = asyncio.create_task(parts.prepare(), name="call.prepare")
     try:
         await ctx.connect(auto_subscribe=AutoSubscribe.AUDIO_ONLY)
         caller = await _caller(ctx.room, given)
@@ -47,17 +66,16 @@ async def answer(ctx: JobContext) -> None:
             log.warning("no_caller_for_job")
             await _leave_empty_room(ctx)
             return
-        # A voice that is slow to come must not keep the phone ringing.
-        await asyncio.wait({warming}, timeout=WELCOME_TIMEOUT_S)
         if given.metadata is None:
             # An agent that was not told its call says so itself, and gives way to any that was.
+            line.serves(_who(ctx, given, caller))
             me = election.attributes(caller.call_id, UNTOLD, ctx.job.id)
             await ctx.room.local_participant.set_attributes(me)
-        async with _reporting(ctx, settings, given, caller) as report:
-            await Call(ctx, parts, caller, report, mouth, ending).run()
+        past = await parts.past
+        async with _reporting(ctx, settings, given, caller, past) as report:
+            await Call(ctx, parts, caller, past, report, mouth, ending).run()
     finally:
-        warming.cancel()
-        await asyncio.wait([warming, parts.index])
+        await parts.aclose()
         await mouth.aclose()
         ctx.shutdown(ending.known or "left")
 
@@ -105,7 +123,7 @@ async def _leave_empty_room(ctx: JobContext) -> None:
 
 @contextlib.asynccontextmanager
 async def _reporting(
-    ctx: JobContext, settings: Settings, given: ticket.Ticket, caller: Caller
+    ctx: JobContext, settings: Settings, given: ticket.Ticket, caller: Caller, past: Past
 ) -> AsyncIterator[Report]:
     metadata = given.metadata
     attempt = metadata.attempt if metadata else UNTOLD
@@ -117,7 +135,7 @@ async def _reporting(
         box = await stack.enter_async_context(outbox.Outbox(path, redis).shipping())
         beating = asyncio.create_task(_beat(redis, caller, attempt), name="call.beat")
         try:
-            yield Report(box, conversation_id=conversation, call_id=caller.call_id, attempt=attempt)
+            yield Report(box, conversation_id=conversation, call_id=caller.call_id, attempt=attempt, past=past)
         finally:
             beating.cancel()
             await asyncio.wait([beating])
