@@ -8,21 +8,29 @@ from typing import Any
 
 import structlog
 from livekit import api
-from livekit.agents import AgentSession, JobContext, room_io
-from livekit.agents.voice import CloseEvent, ErrorEvent, SessionUsageUpdatedEvent, SpeechHandle
+from livekit.agents import NOT_GIVEN, AgentSession, JobContext, llm, room_io
+from livekit.agents.voice import (
+    CloseEvent,
+    ConversationItemAddedEvent,
+    ErrorEvent,
+    SessionUsageUpdatedEvent,
+    SpeechHandle,
+)
 from livekit.agents.voice.events import CloseReason
 
 from agent import election, speech
 from agent.ending import Ending, Reason
+from agent.greeting import Greeting, greeting
 from agent.hearing import SAMPLE_RATE
 from agent.line import Line
-from agent.models import ModelsFailed
 from agent.mouth import Hold, Mouth
 from agent.parts import Parts
 from agent.patience import Patience
 from agent.prompt import cleaned, filled, quoted
+from agent.recall import Past
+from agent.relay import ModelsFailed
 from agent.report import Report
-from agent.voice import APOLOGY, APOLOGY_BEGINS
+from agent.voice import APOLOGY
 from switchboard import fact
 from switchboard.call import Caller
 
@@ -30,8 +38,11 @@ log = structlog.get_logger(__name__)
 
 API_TIMEOUT_S = 3.0
 CLOSE_TIMEOUT_S = 5.0
+LEAVE_TIMEOUT_S = 1.0
 # A browser that never listens, a phone that never picks up.
 OPEN_TIMEOUT_S = 60.0
+# A line that is open already takes a new agent's track within this time, or has it all the same.
+TRACK_TIMEOUT_S = 1.0
 SAY_AGAIN = "Sorry, I didn't catch that. Could you say it again?"
 # What the caller still hears of us after the last frame has left: jitter buffer and transport.
 LAST_WORDS_S = 0.4
@@ -48,6 +59,7 @@ class Call:
         ctx: JobContext,
         parts: Parts,
         caller: Caller,
+        past: Past,
         report: Report,
         mouth: Mouth,
         ending: Ending,
@@ -55,6 +67,8 @@ class Call:
         self._ctx = ctx
         self._parts = parts
         self._caller = caller
+        self._past = past
+        self._lost = False
         self._report = report
         self._mouth = mouth
         self._ending = ending
@@ -84,19 +98,35 @@ class Call:
         try:
             if self._ending.known is None:
                 await self._converse()
+        except asyncio.CancelledError:
+            self._ending.because(Reason.WORKER_LOST)
+            raise
         finally:
             self._line.detach()
-            try:
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._session.aclose()
-            finally:
-                await self._close(self._ending.known or Reason.FAILED)
+            await self._leave(self._ending.known or Reason.FAILED)
+
+    async def _leave(self, reason: Reason) -> None:
+        if reason.unheard:
+            self._mouth.hold(Hold.LEFT)
+        if reason is Reason.WORKER_LOST:
+            # The library is taking the process down: nothing of the session can be waited for.
+            await self._close(reason)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await self._ctx.room.disconnect()
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._session.aclose()
+        finally:
+            await self._close(reason)
 
     def _elect(self) -> None:
         me = election.Candidate(self._ctx.room.local_participant.identity, self._report.attempt, self._ctx.job.id)
         others = election.candidates(self._ctx.room.remote_participants.values(), self._caller.call_id)
         losers = election.losers(me, others)
         if losers is None:
+            self._mouth.hold(Hold.LEFT)
             self._ending.because(Reason.REPLACED)
             return
         for loser in losers:
@@ -116,7 +146,9 @@ class Call:
         self._parts.hearing.on_deaf = self._not_understood
         self._line.attach()
         self._session.output.audio = self._mouth
+        first_words = await self._resume()
         await asyncio.gather(
+            self._parts.warm(),
             self._mouth.publish(self._ctx.room),
             self._session.start(
                 self._parts.voice,
@@ -134,7 +166,7 @@ class Call:
             )
         )
         log.info("persona_applied", name=self._parts.persona.persona_name, source=self._parts.ticket.source)
-        self._greet()
+        self._greet(first_words)
         async with asyncio.TaskGroup() as tasks:
             watchers = (self._open_line(), self._line.watch_hold(), self._prepare_apology())
             watching = [tasks.create_task(_guarded(watcher), name="call.watcher") for watcher in watchers]
@@ -142,6 +174,19 @@ class Call:
             for task in watching:
                 task.cancel()
         await self._say_goodbye(reason)
+
+    async def _resume(self) -> Greeting:
+        """Takes the conversation up where it is; returns what is to be said first."""
+        self._lost = self._report.attempt > 1 and (self._past.answered or self._line.picked_up)
+        first_words = greeting(self._parts.persona, self._parts.welcome_text, self._past, lost=self._lost)
+        if self._lost or self._past.facts:
+            items = self._past.chat()
+            # Not reported again: the session reports what is added from here on.
+            await self._parts.voice.update_chat_ctx(llm.ChatContext(items))
+            self._report.add(
+                fact.CallResumed(attempt=self._report.attempt, items=len(items), unanswered=first_words.answers)
+            )
+        return first_words
 
     def _room_options(self) -> room_io.RoomOptions:
         return room_io.RoomOptions(
@@ -158,11 +203,17 @@ class Call:
         )
 
     def _watch_session(self) -> None:
-        self._session.on("conversation_item_added", self._report.item)
+        self._session.on("conversation_item_added", self._said)
         self._session.on("function_tools_executed", self._report.tools)
         self._session.on("session_usage_updated", self._used)
         self._session.on("error", self._model_error)
         self._session.on("close", self._closed)
+
+    def _said(self, event: ConversationItemAddedEvent) -> None:
+        # How much the caller heard of the last words before the connection was lost, nobody knows: they are
+        # left to be said again.
+        if self._ending.known is None or not self._ending.known.needs_successor:
+            self._report.item(event)
 
     def _used(self, event: SessionUsageUpdatedEvent) -> None:
         self._usage = {
@@ -178,16 +229,20 @@ class Call:
     def _closed(self, event: CloseEvent) -> None:
         self._ending.because(Reason.MODEL_FAILED if event.reason is CloseReason.ERROR else Reason.FAILED)
 
-    def _greet(self) -> None:
-        persona = self._parts.persona
-        if persona.disclosure:
-            self._insist(filled(persona.disclosure, persona))
-        text = self._parts.welcome_text
-        sound = speech.replay(self._parts.welcome) if self._parts.welcome else None
-        if sound is None:
-            self._session.say(text)
-        else:
-            self._session.say(text, audio=sound)
+    def _greet(self, first: Greeting) -> None:
+        if first.apology:
+            self._say(*first.apology, on_record=False)
+        if first.disclosure:
+            self._insist(first.disclosure)
+        if first.welcome:
+            self._say(first.welcome)
+        if first.answers:
+            self._session.generate_reply()
+
+    def _say(self, *texts: str, on_record: bool = True) -> None:
+        sound = self._parts.sound(*texts)
+        audio = speech.replay(sound) if sound else NOT_GIVEN
+        self._session.say(" ".join(texts), audio=audio, add_to_chat_ctx=on_record)
 
     def _insist(self, text: str) -> None:
         """Says what has to be heard whole; what the caller says meanwhile is answered afterwards."""
@@ -201,8 +256,10 @@ class Call:
 
     def _clause_waits(self, text: str) -> None:
         # The apology is on its way to the caller: the call ends once it was heard.
-        if APOLOGY_BEGINS in text:
+        if text == APOLOGY:
             self._ending.because(Reason.MODEL_FAILED)
+        elif text and text == self._parts.voice.emergency:
+            self._report.add(fact.EmergencySaid())
 
     def _not_understood(self, times: int) -> None:
         """The words could not be had: said once, and the second time in a row it is the end."""
@@ -215,11 +272,21 @@ class Call:
         except TimeoutError:
             self._ending.because(Reason.UNANSWERED)
             return
+        if self._lost:
+            await self._track_taken()
+        if not self._past.answered:
+            self._report.add(fact.CallAnswered(after_s=round(time.monotonic() - self._began, 3)), shared=True)
         self._mouth.release(Hold.RINGING)
-        self._report.add(fact.CallAnswered(after_s=round(time.monotonic() - self._began, 3)), shared=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._patience.watch_silence(), name="call.silence")
-            tasks.create_task(self._patience.watch_length(), name="call.length")
+            tasks.create_task(self._patience.watch_length(self._past.talked_s), name="call.length")
+
+    async def _track_taken(self) -> None:
+        """An open line has heard another agent; what is said before it hears this one is lost."""
+        if self._mouth.publication is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TRACK_TIMEOUT_S):
+                    await self._mouth.publication.wait_for_subscription()
 
     async def _prepare_apology(self) -> None:
         """The persona's own voice for it, where it can be had beforehand."""

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     ROOM_CLOSED = "room_closed"
     REPLACED = "replaced"
     CONNECTION_LOST = "connection_lost"
+    WORKER_LOST = "worker_lost"
     UNANSWERED = "unanswered"
     FAILED = "failed"
 
@@ -31,13 +32,19 @@ class Reason(StrEnum):
             Reason.ROOM_CLOSED,
             Reason.REPLACED,
             Reason.CONNECTION_LOST,
+            Reason.WORKER_LOST,
             Reason.UNANSWERED,
         )
 
     @property
     def only_ours(self) -> bool:
         """This agent's part is over, but not the call: another one serves it, or will."""
-        return self in (Reason.REPLACED, Reason.CONNECTION_LOST)
+        return self is Reason.REPLACED or self.needs_successor
+
+    @property
+    def needs_successor(self) -> bool:
+        """The caller is still there, and nobody serves the call now."""
+        return self in (Reason.CONNECTION_LOST, Reason.WORKER_LOST)
 
 
 _OF_A_DISCONNECT = {

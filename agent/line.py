@@ -78,6 +78,11 @@ class Line:
     def participant(self) -> rtc.RemoteParticipant | None:
         return self._room.remote_participants.get(self._caller.identity)
 
+    @property
+    def picked_up(self) -> bool:
+        """The phone was answered before; a browser cannot tell."""
+        return self._active.is_set()
+
     async def active(self) -> None:
         """Returns when the caller can hear: the phone was answered, or the browser listens to the track."""
         if self._caller.kind == "browser" and self._mouth.publication is not None:

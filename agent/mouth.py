@@ -47,6 +47,7 @@ class Hold(StrEnum):
     RINGING = "ringing"
     CALLER_SPEAKS = "caller_speaks"
     AWAY = "away"
+    LEFT = "left"
 
 
 class Mouth(io.AudioOutput):

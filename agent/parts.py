@@ -1,26 +1,30 @@
 """What a call is made of and needs no caller for, made while the room is being joined."""
 
 import asyncio
+import sys
 from datetime import UTC, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from livekit import rtc
-from livekit.agents import AgentSession, APIConnectOptions, TurnHandlingOptions
+from livekit.agents import AgentSession, TurnHandlingOptions
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
-from agent import ticket
+from agent import recall, ticket
 from agent.ending import Ending
 from agent.facts import FactIndex
+from agent.greeting import GO_ON, LOST_YOU
 from agent.hearing import Hearing
 from agent.hours import is_open
-from agent.models import LLM_TIMEOUT_S, STT_TIMEOUT_S, Recogniser, Synthesiser, endpoints, thinker
+from agent.models import Recogniser, Synthesiser, Thinker, endpoints
 from agent.mouth import Mouth
 from agent.prompt import filled, instructions
 from agent.report import Report
 from agent.voice import Voice
 from switchboard import fact
 from switchboard.settings import Settings
+
+FIRST_WORDS_TIMEOUT_S = 0.3
 
 
 class Parts:
@@ -34,38 +38,36 @@ class Parts:
         self.facts: list[fact.Body] = [*given.rejected]
         self.report: Report | None = None
         self.recogniser = Recogniser(endpoints(settings, "stt"), persona.language, self.tell)
-        self.hearing = Hearing(
-            self.recogniser.words,
-            mouth,
-            self.tell,
-            language=persona.language,
-            patience_s=STT_TIMEOUT_S * len(self.recogniser.models) + 1,
-        )
+        self.hearing = Hearing(self.recogniser.words, mouth, self.tell, language=persona.language)
         # In a thread: it takes 0.03 s of computing, in which the room can be joined.
         self.index = asyncio.create_task(asyncio.to_thread(FactIndex, persona.facts), name="call.index")
+        thinker = Thinker(endpoints(settings, "llm"), persona, self.tell)
         synthesiser = Synthesiser(endpoints(settings, "tts"), persona, settings.tts_voice, self.tell)
         self.voice = Voice(
             persona,
             instructions=instructions(persona, datetime.now(UTC), settings.emergency_sentence),
             index=self.index,
             hearing=self.hearing,
+            thinker=thinker,
             synthesiser=synthesiser,
+            emergency=settings.emergency_sentence,
             tell=self.tell,
             ending=ending,
         )
         self.session: AgentSession[None] = AgentSession(
             stt=self.recogniser.models[0],
-            llm=thinker(endpoints(settings, "llm"), persona),
+            llm=thinker.models[0],
             tts=synthesiser.models[0],
             vad=None,
             turn_handling=_turn_handling(),
             aec_warmup_duration=None,
             user_away_timeout=None,
-            conn_options=SessionConnectOptions(
-                llm_conn_options=APIConnectOptions(max_retry=1, retry_interval=0.3, timeout=LLM_TIMEOUT_S)
-            ),
+            # What fails is answered for here; a service that fails while another one serves ends no call.
+            conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
         )
-        self.welcome: list[rtc.AudioFrame] = []
+        self.past = asyncio.create_task(recall.past(settings, given.metadata), name="call.past")
+        self._sounds: dict[str, list[rtc.AudioFrame]] = {}
+        self._warming = asyncio.create_task(self._prepare_first_words(), name="call.prepare")
 
     @cached_property
     def welcome_text(self) -> str:
@@ -73,12 +75,36 @@ class Parts:
         closed = self.persona.closed_message and not is_open(self.persona, now)
         return filled(self.persona.closed_message if closed else self.persona.welcome_message, self.persona)
 
-    async def prepare(self) -> None:
-        """Has the first words ready before the line is open, and an apology in case the voice fails later."""
+    async def warm(self) -> None:
+        """Returns when the first words can be heard at once, or after a while: a slow voice keeps nobody waiting."""
+        await asyncio.wait({self._warming}, timeout=FIRST_WORDS_TIMEOUT_S)
+
+    async def aclose(self) -> None:
+        self._warming.cancel()
+        self.past.cancel()
+        await asyncio.wait([self._warming, self.past, self.index])
+
+    async def _prepare_first_words(self) -> None:
+        metadata = self.ticket.metadata
+        if metadata is None or metadata.attempt == 1:
+            await self._prepare(self.welcome_text)
+            return
+        await asyncio.gather(self._prepare(LOST_YOU), self._prepare(GO_ON), self._prepare_unheard_welcome())
+
+    async def _prepare_unheard_welcome(self) -> None:
+        if not (await self.past).said:
+            await self._prepare(self.welcome_text)
+
+    async def _prepare(self, text: str) -> None:
         try:
-            self.welcome = await self.voice.synthesised(self.welcome_text)
+            self._sounds[text] = await self.voice.synthesised(text)
         except Exception:  # the process border to voices of any make: the call goes on without
-            self.tell(fact.ModelFailed(part="tts", reason="no voice for the welcome", recovered=False))
+            self.tell(fact.ModelFailed(part="tts", reason="no voice for the first words", recovered=False))
+
+    def sound(self, *texts: str) -> list[rtc.AudioFrame] | None:
+        """The sound of the texts one after the other; None as long as one of them is missing."""
+        found = [self._sounds.get(text) for text in texts]
+        return None if None in found else [frame for sound in found for frame in sound or ()]
 
     def tell(self, body: fact.Body) -> None:
         """Reports a fact, or keeps it until there is a report."""

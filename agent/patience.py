@@ -69,17 +69,24 @@ class Patience:
     def _sign_of_life(self) -> float:
         return max(self._hearing.last_voice_at, self._line.touched_at)
 
-    async def watch_length(self) -> None:
-        """Warns a minute before the persona's longest call is over (half-way for short ones), then ends it."""
+    async def watch_length(self, talked_s: float = 0.0) -> None:
+        """Warns a minute before the persona's longest call is over (half-way for short ones), then ends it.
+
+        `talked_s`: how long the call has lasted before.
+        """
         longest = self._persona.max_call_minutes * 60
         left = min(WARN_S, longest / 2)
-        await asyncio.sleep(longest - left)
+        over_at = time.monotonic() + longest - talked_s
+        if (wait := over_at - left - time.monotonic()) >= 0:
+            await asyncio.sleep(wait)
+            await self._warn(left)
+        await asyncio.sleep(max(over_at - time.monotonic(), 0.0))
+        self._ending.because(Reason.MAX_LENGTH)
+
+    async def _warn(self, left: float) -> None:
         self._tell(LengthWarned(seconds_left=left))
-        over_at = time.monotonic() + left
         # A line on which nothing can be heard just now ends all the same.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
                 if left == WARN_S:
                     await self._say(ALMOST_OVER)
-        await asyncio.sleep(max(over_at - time.monotonic(), 0.0))
-        self._ending.because(Reason.MAX_LENGTH)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import structlog
 from livekit.agents import llm
 from livekit.agents.voice import ConversationItemAddedEvent, FunctionToolsExecutedEvent
 from pydantic import JsonValue
 
+from agent.recall import Past
 from switchboard import fact
 from switchboard.outbox import Outbox
 
@@ -32,28 +33,37 @@ Usage = Mapping[str, Mapping[str, float]]
 
 
 class Report:
-    """The facts of one call by one agent."""
+    """The facts of one call by one agent.
 
-    def __init__(self, outbox: Outbox, *, conversation_id: str, call_id: UUID, attempt: int) -> None:
+    Duration, offsets and turns count from the call's beginning, with those of the agents before (`past`);
+    latencies and usage are this agent's own.
+    """
+
+    def __init__(self, outbox: Outbox, *, conversation_id: str, call_id: UUID, attempt: int, past: Past) -> None:
         self._outbox = outbox
         self._conversation_id = conversation_id
         self.call_id = call_id
         self.attempt = attempt
-        self.began = datetime.now(UTC)
-        self.turns = 0
+        self.began = min(past.began or datetime.now(UTC), datetime.now(UTC))
+        self.turns = past.turns
         self._latencies: dict[str, list[float]] = defaultdict(list)
 
     def add(self, body: fact.Body, *, shared: bool = False) -> None:
         """Reports `body`. `shared`: another process may report the same, and both are one fact."""
-        kind = str(getattr(body, "kind", ""))
         one = fact.Fact(
-            id=fact.shared_id(self.call_id, kind, 0) if shared else uuid4(),
+            id=self._id(body, shared=shared),
             conversation_id=self._conversation_id,
             call_id=self.call_id,
             source=fact.Source.AGENT,
             body=body,
         )
         self._outbox.put(one)
+
+    def _id(self, body: fact.Body, *, shared: bool) -> UUID:
+        if isinstance(body, fact.MessageTaken):
+            # Taken once more by the next agent when this one ended before the conversation was on record.
+            return uuid5(self.call_id, body.model_dump_json())
+        return fact.shared_id(self.call_id, str(getattr(body, "kind", "")), 0) if shared else uuid4()
 
     def item(self, event: ConversationItemAddedEvent) -> None:
         """A message of either side, when it has been said."""

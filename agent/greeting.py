@@ -1,0 +1,39 @@
+"""What an agent says first: at the beginning of a call, or when it takes one over in the middle."""
+
+from dataclasses import dataclass
+
+from agent.prompt import filled
+from agent.recall import Past
+from switchboard.persona import Persona
+
+LOST_YOU = "Sorry, I lost you for a second."
+GO_ON = "Please go on."
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Said in this order; what is empty is not said. `answers`: at last what the caller said last is answered."""
+
+    apology: tuple[str, ...] = ()
+    disclosure: str = ""
+    welcome: str = ""
+    answers: bool = False
+
+
+def greeting(persona: Persona, welcome: str, past: Past, *, lost: bool) -> Greeting:
+    """`lost`: the caller was on the line already when this agent came, and has heard nobody since."""
+    disclosure = filled(persona.disclosure, persona)
+    if not lost:
+        return Greeting(disclosure=disclosure, welcome=welcome)
+    said = [_plain(text) for text in past.said]
+    if _plain(disclosure) in said:
+        said.remove(_plain(disclosure))
+        disclosure = ""
+    if said or past.turns:
+        welcome = ""
+    theirs = not (disclosure or welcome or past.unanswered)
+    return Greeting((LOST_YOU, GO_ON) if theirs else (LOST_YOU,), disclosure, welcome, past.unanswered)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
