@@ -48,6 +48,9 @@ class Api:
             if not cursor:
                 return found
 
+    def post(self, *path: str, body: object) -> Any:
+        return self._ask("POST", path, body=body)
+
     def put(self, *path: str, body: object) -> Any:
         return self._ask("PUT", path, body=body)
 

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from control import errors, health, keys
 from control.access import Gatekeeper
+from control.blocklist import routes as blocklist
 from control.conversations.routes import calls_routes, internal_routes
 from control.db.migrate import MigrationError, migrate
 from control.db.pool import Database, DatabaseAway, open_database
@@ -28,7 +29,16 @@ from switchboard.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 
-ROUTERS = (health.routes, calls_routes, personas_routes, numbers_routes, keys.routes, internal_routes)
+ROUTERS = (
+    health.routes,
+    calls_routes,
+    personas_routes,
+    numbers_routes,
+    blocklist.routes,
+    keys.routes,
+    internal_routes,
+    blocklist.internal_routes,
+)
 # What FastAPI serves by itself: the description of the API holds nothing of the installation.
 PUBLIC_PATHS = ("/openapi.json", "/docs")
 DATABASE_WAIT_S = 10.0

@@ -79,6 +79,15 @@ PROMISES: dict[str, str] = {
     "control.api.start": "a setting that keeps control from starting: one sentence, exit status 2",
     "control.api.first_start": "the first start makes an admin's key and loads the personas once",
     "control.api.unrecorded": "which facts are not recorded yet, for the installation's own processes alone",
+    # tests/contract/test_blocklist.py
+    "blocklist.api": "Operators block and unblock callers in any spelling, on record; faults are one sentence.",
+    "blocklist.refused": "A caller who was blocked 5 s ago is refused while it rings, without a look-up or an agent; others are served.",
+    "blocklist.watcher": "A blocked caller whose webhook was lost is refused too.",
+    "blocklist.shared_room": "Refusing a blocked caller leaves the others in a room alone.",
+    "blocklist.answered": "A call that was answered before its caller was blocked goes on, with another agent if it has to.",
+    "blocklist.away": "The last good list holds while control or Redis are away, also for a service that starts meanwhile.",
+    "blocklist.nonsense": "What is no list, from control or in Redis, changes nothing, and every call is answered.",
+    "blocklist.cli": "A caller who was blocked from the command line hears busy, and is answered once unblocked.",
     # local: the stack on one machine
     "stack.status": "status says where everything is, in the shape that scripts know",
     "stack.secrets": "what is secret is closed to others and stands in no log and no list of processes",

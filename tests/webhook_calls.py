@@ -41,10 +41,12 @@ def sip(dialed: str = "+15550100001", number: str = "+15550199000", **more: str)
 
 
 class Line:
-    """A participant in a room of its own: a phone or a browser."""
+    """A participant in a room of its own, or in `room`: a phone or a browser."""
 
-    def __init__(self, livekit: LiveKitServer, attributes: dict[str, str], *, browser: bool = False) -> None:
-        self.room = f"call_{secrets.token_hex(6)}"
+    def __init__(
+        self, livekit: LiveKitServer, attributes: dict[str, str], *, browser: bool = False, room: str = ""
+    ) -> None:
+        self.room = room or f"call_{secrets.token_hex(6)}"
         self.identity = f"caller_{secrets.token_hex(4)}"
         self.attributes = attributes
         self._livekit = livekit

@@ -19,6 +19,7 @@ from switchboard.outbound import Allowed, Outbound
 from switchboard.settings import Settings, SettingsError
 from switchboard.shipper import CannotShip, Shipper
 from webhook.arrivals import Arrivals
+from webhook.blocklist import Blocklist
 from webhook.dispatch import Dispatcher
 from webhook.health import Health
 from webhook.journal import Journal
@@ -26,6 +27,7 @@ from webhook.metrics import Metrics
 from webhook.peers import Peers
 from webhook.personas import Answer, Failed, PersonaApi, Personas, read_answer
 from webhook.receiver import MAX_BODY, Receiver, Verifier
+from webhook.refusal import Refusals
 from webhook.rooms import LiveKitAway, Rooms
 from webhook.roster import Roster
 from webhook.store import Store
@@ -69,8 +71,10 @@ class Service:
                 rooms, store, personas, journal, metrics, agent=settings.agent_to_dispatch, home=settings.home
             )
             roster = Roster(store)
-            self._arrivals = Arrivals(dispatcher, journal, roster, metrics)
             token = settings.internal_token.get_secret_value()
+            blocklist = Blocklist(store, outbound, settings.control_url, token)
+            refusals = Refusals(rooms, journal, roster, metrics)
+            self._arrivals = Arrivals(dispatcher, blocklist, refusals, journal, roster, metrics)
             shipper = Shipper(settings.home, redis, outbound, settings.control_url, token)
             watcher = Watcher(
                 rooms, store, roster, self._arrivals, journal, metrics, lambda ids: _recorded(shipper, ids)
@@ -83,7 +87,8 @@ class Service:
                 persona_api=lambda: _persona_api(api, outbound),
             )
             stack.push_async_callback(store.stop_acting)
-            await stack.enter_async_context(_running(watcher.run(), shipper.run()))
+            await blocklist.begin()
+            await stack.enter_async_context(_running(watcher.run(), shipper.run(), blocklist.run()))
             yield self
 
     async def drain(self) -> None:

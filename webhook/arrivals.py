@@ -7,10 +7,12 @@ from uuid import UUID
 import structlog
 
 from switchboard.fact import CallArrived
+from webhook.blocklist import Blocklist
 from webhook.call import Call
 from webhook.dispatch import Dispatcher
 from webhook.journal import Journal
 from webhook.metrics import Metrics
+from webhook.refusal import Refusals
 from webhook.roster import Roster
 
 log = structlog.get_logger(__name__)
@@ -19,8 +21,18 @@ MAX_TASKS = 256
 
 
 class Arrivals:
-    def __init__(self, dispatcher: Dispatcher, journal: Journal, roster: Roster, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        blocklist: Blocklist,
+        refusals: Refusals,
+        journal: Journal,
+        roster: Roster,
+        metrics: Metrics,
+    ) -> None:
         self._dispatcher = dispatcher
+        self._blocklist = blocklist
+        self._refusals = refusals
         self._journal = journal
         self._roster = roster
         self._under_way = metrics.arrivals
@@ -58,6 +70,9 @@ class Arrivals:
         if attempt == 1:
             self._journal.put(call, told_arrival(call), shared=0)
         await self._roster.add(call)
+        if self._blocklist.blocks(call) and await self._refusals.refuse(call, attempt, "blocked"):
+            log.info("call_refused", call_id=str(call.call_id), reason="blocked")
+            return
         outcome = await self._dispatcher.send(call, attempt, since=since)
         log.info("call_served", call_id=str(call.call_id), attempt=attempt, outcome=outcome)
 

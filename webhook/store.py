@@ -12,11 +12,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from switchboard import stream
+from switchboard.blocklist import MAX_BYTES
 
 log = structlog.get_logger(__name__)
 
 CALLS = "webhook:calls"
 WATCHER = "webhook:watcher"
+BLOCKLIST = "webhook:blocklist"
 WATCHER_TTL_MS = 6_000
 MAX_CALLS = 20_000
 # An answer of the Persona API as JSON, with its wrapping.
@@ -112,6 +114,21 @@ class Store:
             await self._ask("DEL", stream.persona_key(number))
         except Away:
             return
+
+    async def blocklist(self) -> str | None:
+        """The last good list of blocked callers; None when there is none or it is oversize or Redis is away."""
+        try:
+            text = await self._ask("GET", BLOCKLIST)
+        except Away:
+            return None
+        return text if isinstance(text, str) and len(text) <= MAX_BYTES else None
+
+    async def keep_blocklist(self, text: str) -> bool:
+        try:
+            await self._ask("SET", BLOCKLIST, text)
+        except Away:
+            return False
+        return True
 
     async def acts(self) -> bool:
         """Whether this process's watcher acts. One does while Redis answers, and every one when it does not."""

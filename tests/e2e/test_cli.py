@@ -1,11 +1,13 @@
 """The commands against a stack that runs."""
 
+import asyncio
 import json
 import socket
 import wave
 from pathlib import Path
 
 from local.models import sound, voice
+from switchboard import stream
 from tests.e2e.stack import LocalStack
 from tests.promises import promise
 
@@ -86,6 +88,37 @@ def test_personas_and_numbers_come_and_go(stack: LocalStack, tmp_path: Path) -> 
     assert wrong.returncode == 2
     assert wrong.stderr.startswith(f"switchboard: {file}: voice: ")
     assert wrong.stderr.count("\n") == 1
+
+
+@promise("blocklist.cli")
+async def test_a_blocked_caller_hears_busy_until_unblocked(stack: LocalStack) -> None:
+    nuisance = "+15550199666"
+    added = stack.run("blocklist", "add", "+1 555 019 9666", "--reason", "rings nightly")
+    assert (added.stdout, added.stderr) == ("+1 555 019 9666: blocked.\n", "")
+    assert "rings nightly" in stack.run("blocklist", "list").stdout
+    await _blocked(stack, "15550199666")
+    refused = stack.run("call", HARBOR, "--from", nuisance)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "switchboard: the call was not answered: 486 Busy Here.\n",
+    )
+    assert stack.run("blocklist", "remove", nuisance).returncode == 0
+    await _blocked(stack)
+    assert stack.run("call", HARBOR, "--from", nuisance).returncode == 0
+    wrong = stack.run("blocklist", "add", "alice")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert wrong.stderr.startswith("switchboard: 'alice' can block nobody: ")
+
+
+async def _blocked(stack: LocalStack, *patterns: str) -> None:
+    """Returns when the webhook service knows the list to be this one; within 5 s."""
+    redis = stream.connect(stack.env["REDIS_URL"])
+    try:
+        async with asyncio.timeout(5):
+            while json.loads(await redis.get("webhook:blocklist") or "{}") != {"patterns": list(patterns)}:
+                await asyncio.sleep(0.05)
+    finally:
+        await redis.aclose()
 
 
 @promise("cli.port_taken")

@@ -12,6 +12,7 @@ PROGRAMS = ("agent", "webhook", "control")
 PACKAGES = (*PROGRAMS, "switchboard", "cli", "local", "bench", "prompts")
 # What crosses a border between processes, and nothing else.
 SHARED = {
+    "blocklist",
     "call",
     "dispatch",
     "fact",
