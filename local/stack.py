@@ -89,7 +89,7 @@ def build(
     chosen = _choose(settings, ports, any_port=any_port)
     sockets = postgres.socket_folder(home)
     told = _told(settings, keys, chosen, home=home, database=postgres.url(sockets))
-    plain = {name: environ[name] for name in _PLAIN if name in environ} | {MARKER: str(home)}
+    plain = for_servers(home, environ)
     ours = {**environ, **told, **_THRIFT, MARKER: str(home)}
     # Compiled once and kept: without it every start compiles some thousand modules anew.
     ours.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -109,6 +109,11 @@ def build(
     )
     parts = _kept(every, replaced, only)
     return Stack(home, parts, told, replaced, _urls(told, settings, parts), dict(ports.moved))
+
+
+def for_servers(home: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of the servers of `home`, none of ours and none of their own settings in it."""
+    return {name: environ[name] for name in _PLAIN if name in environ} | {MARKER: str(home)}
 
 
 def _choose(settings: Settings, ports: Ports, *, any_port: bool) -> _Chosen:

@@ -21,6 +21,11 @@ class MigrationError(Exception):
     """The database is of another version than this program; the text says what to do."""
 
 
+def known() -> tuple[int, ...]:
+    """The migrations that this program knows."""
+    return tuple(_numbered(FOLDER))
+
+
 def _numbered(folder: Path) -> dict[int, Path]:
     return {int(path.name[:4]): path for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
 
