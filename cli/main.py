@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import call, doctor, number, persona, stack, trunk
+from cli import backup, blocklist, call, doctor, number, persona, stack, trunk
 from cli.fault import CommandFailed, Unsuccessful
 from local.part import PartFailed
 from switchboard.settings import SettingsError
@@ -21,9 +21,12 @@ app.command()(stack.down)
 app.command()(stack.status)
 app.command()(call.call)
 app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.add_typer(persona.app, name="persona")
 app.add_typer(number.app, name="number")
 app.add_typer(trunk.app, name="trunk")
+app.add_typer(blocklist.app, name="blocklist")
 
 
 def main() -> None:
