@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 def cpu(stack: LocalStack) -> dict[str, float]:
     """CPU seconds so far by part, the callers (this process) included; children that ended count as well."""
-    return {part: sum(map(_cpu, found)) for part, found in _parts(stack).items()}
+    return {part: sum(map(_cpu, found)) for part, found in parts(stack).items()}
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -24,12 +24,12 @@ def memory(stack: LocalStack) -> dict[str, float]:
     """MiB of PSS by part, without the callers and scripted models, which belong to the bench."""
     return {
         part: round(sum(map(_pss, found)) / MIB, 1)
-        for part, found in _parts(stack).items()
+        for part, found in parts(stack).items()
         if part not in ("callers", "scripted models")
     }
 
 
-def _parts(stack: LocalStack) -> dict[str, list[psutil.Process]]:
+def parts(stack: LocalStack) -> dict[str, list[psutil.Process]]:
     running = state.current(stack.home)
     parts: dict[str, list[psutil.Process]] = {}
     for part, found in running.status.parts.items() if running else ():

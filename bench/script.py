@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import aiohttp
 
@@ -40,6 +40,21 @@ class Script:
     async def reply(self, text: str) -> None:
         """What the scripted language model answers from now on."""
         await self._tell("/scripted/reply", {"text": text})
+
+    async def recall(self, text: str | None = None) -> None:
+        """It answers with the digits that it was told before, and then with `text`."""
+        await self._tell("/scripted/reply", {"recall": True, **({"text": text} if text else {})})
+
+    async def speech(self, voice: Literal["speech", "tones"]) -> None:
+        """Speech, or a tone for each process that speaks."""
+        await self._tell("/scripted/voice", {"voice": voice})
+
+    async def tones(self) -> Mapping[int, int]:
+        """The tone of each process that spoke so far, in hertz by pid."""
+        if self._session is None:
+            return {}
+        async with self._session.get("/scripted/stats") as answer:
+            return {int(pid): int(hertz) for pid, hertz in (await answer.json())["tones"].items()}
 
     async def asked(self) -> Mapping[str, int]:
         """How often each model was asked; empty without scripted models."""

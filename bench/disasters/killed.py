@@ -1,0 +1,209 @@
+"""kill -9 of the process of a call at a random instant: the caller hears the AI again, and it remembers.
+
+A call that is killed before the caller could say anything is killed once more later, so that every caller gave a
+code before a kill and asks for it afterwards.
+"""
+
+import asyncio
+import random
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.disasters import ear, ledger
+from bench.disasters.jobs import Worker, first_worker
+from bench.disasters.scene import Options, Row, all_of, spread, within
+from bench.disasters.talking import ASK, Ground, again, caller_number, ground, kept, many, now, since_start
+from bench.figures import Spread
+from bench.sounds import Utterance
+from bench.stack import BenchFailed
+from bench.talk import Talk
+from local.phone.caller import CallFailed
+
+CALLS, QUICK_CALLS, AT_ONCE = 50, 6, 4
+EARLY = ("ringing", "greeting")
+LATER = ("caller speaks", "agent thinks", "agent speaks", "idle")
+PHASES = (*EARLY, *LATER)
+AGAIN_P95_S = 3.0
+# What the agent says first when it has taken over, and the time it takes; afterwards it may have been asked.
+SETTLE_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill: in which phase, at which second of the recording, which attempt."""
+
+    phase: str
+    at: float
+    attempt: int
+
+
+@dataclass(slots=True)
+class Case:
+    """One call with its kills, and what was seen of them."""
+
+    number: int
+    phase: str
+    code: str
+    call_id: str | None = None
+    kills: list[Kill] = field(default_factory=list)
+    again_s: list[float | None] = field(default_factory=list)
+    answer: str = ""
+    resumed: int = 0
+    lost: int = 0
+    fault: str = ""
+
+    @property
+    def good(self) -> bool:
+        return bool(self.kills) and not self.fault and None not in self.again_s and self.resumed >= len(self.kills)
+
+    @property
+    def remembered(self) -> bool:
+        return self.code in ledger.digits(self.answer)
+
+    def as_json(self) -> Mapping[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "scenario": "killed",
+            "good": self.good,
+            "remembered": self.remembered,
+            "kills": [(one.phase, round(one.at, 2), one.attempt) for one in self.kills],
+        }
+
+
+async def run(options: Options) -> list[Row]:
+    """The calls, the phases in turn in random order."""
+    count = options.count(CALLS, QUICK_CALLS)
+    phases = [PHASES[at % len(PHASES)] for at in range(count)]
+    random.shuffle(phases)
+    async with options.stack() as found, ground(found, codes=count) as place:
+        worker, codes = first_worker(found.stack), list(place.words.codes)
+        cases = [Case(at, phases[at], codes[at]) for at in range(count)]
+
+        async def one(at: int) -> None:
+            try:
+                await _Killed(options, place, worker, cases[at]).run()
+            except (BenchFailed, CallFailed) as failed:
+                cases[at].fault = str(failed)
+
+        await many(count, options.at_once or AT_ONCE, one)
+        for case in cases:
+            await _look_up(place, case)
+    options.cases.extend(case.as_json() for case in cases)
+    return _rows(cases)
+
+
+async def _look_up(place: Ground, case: Case) -> None:
+    if case.call_id is None:
+        return
+    entry = await ledger.ended(place.found.stack, case.call_id)
+    if entry is not None:
+        case.answer = entry.answer_to(ASK)
+        case.resumed, case.lost = entry.count("call_resumed"), entry.count("agent_lost")
+
+
+def _rows(cases: Sequence[Case]) -> list[Row]:
+    waits = [wait for case in cases for wait in case.again_s]
+    kills = [kill for case in cases for kill in case.kills]
+    rows = [
+        all_of(f"kill -9 of a call's process ({len(kills)} kills): calls resumed", (case.good for case in cases)),
+        within("  from the kill until the caller hears the AI again", waits, AGAIN_P95_S),
+    ]
+    for phase in PHASES:
+        of_phase = Spread.of(
+            wait
+            for case in cases
+            for kill, wait in zip(case.kills, case.again_s, strict=False)
+            if kill.phase == phase and wait is not None
+        )
+        if of_phase is not None:
+            rows.append(Row(f"    {phase}", spread(of_phase), "", met=True))
+    rows.append(all_of("  it repeats the code given before the kill", (case.remembered for case in cases)))
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Killed:
+    """One call."""
+
+    options: Options
+    place: Ground
+    worker: Worker
+    case: Case
+
+    async def run(self) -> None:
+        number = caller_number()
+        talking = await self._begun(number)
+        self.case.call_id = talking.call.call_id
+        try:
+            await self._talk(talking)
+        finally:
+            await talking.call.hang_up()
+            stereo = await kept(self.options, talking)
+            self.case.again_s = [ear.heard_again(stereo[:, 1], one.at) for one in self.case.kills]
+
+    async def _begun(self, number: str) -> Talk:
+        """The call, answered; killed while it rings when that is its phase."""
+        if self.case.phase != "ringing":
+            return await self.place.dial(number)
+        dialing = asyncio.create_task(self.place.dial(number), name="dial")
+        try:
+            job = await self.worker.find(lambda one: f"_{number}_" in one.room)
+            await asyncio.sleep(random.uniform(0.0, 0.2))
+            at = self.worker.signal(job.pid, signal.SIGKILL)
+            talking = await dialing
+        finally:
+            dialing.cancel()
+        # It may have been answered while the dice were rolled.
+        at = since_start(talking, at)
+        self.case.kills.append(Kill("greeting" if at > 0 else "ringing", at, job.attempt))
+        return talking
+
+    async def _talk(self, talking: Talk) -> None:
+        if self.case.phase == "greeting":
+            await talking.call.wait_speech(10)
+            await asyncio.sleep(random.uniform(0.0, 1.5))
+            await self._kill(talking, "greeting")
+        await self._again(talking)
+        await talking.turn(self.place.words.codes[self.case.code])
+        phase = self.case.phase if self.case.phase in LATER else random.choice(LATER)
+        await self._kill_while(talking, phase)
+        await self._again(talking)
+        await talking.turn(self.place.words.ask)
+
+    async def _again(self, talking: Talk) -> None:
+        """The greeting, or what is said after a kill, to its end."""
+        kills = self.case.kills
+        since = talking.call.recording.started + kills[-1].at + ear.TAIL_S if kills else 0.0
+        if not await again(talking, since):
+            raise BenchFailed(f"silence after {kills[-1].phase if kills else 'the answer'}")
+        await asyncio.sleep(SETTLE_S)
+
+    async def _kill_while(self, talking: Talk, phase: str) -> None:
+        sentence = self.place.words.sentence()
+        if phase == "idle":
+            await asyncio.sleep(random.uniform(0.2, 2.0))
+            await self._kill(talking, phase)
+        elif phase == "caller speaks":
+            await self._kill_within(talking, sentence)
+        elif phase == "agent thinks":
+            await talking.say(sentence)
+            await asyncio.sleep(random.uniform(0.0, 0.5))
+            await self._kill(talking, phase)
+        elif await talking.reply_begins(await talking.say(sentence)):
+            await asyncio.sleep(random.uniform(0.1, 4.0))
+            await self._kill(talking, phase)
+
+    async def _kill_within(self, talking: Talk, sentence: Utterance) -> None:
+        speaking = asyncio.create_task(talking.say(sentence), name="say")
+        await asyncio.sleep(random.uniform(0.1, 0.9) * sentence.seconds)
+        await self._kill(talking, "caller speaks")
+        await speaking
+
+    async def _kill(self, talking: Talk, phase: str) -> None:
+        before = now()
+        job = await self.worker.job(talking.call.call_id)
+        at = self.worker.signal(job.pid, signal.SIGKILL)
+        if at - before > 1.0:
+            raise BenchFailed(f"the worker took {at - before:.1f} s to name the call's process")
+        self.case.kills.append(Kill(phase, since_start(talking, at), job.attempt))

@@ -1,0 +1,135 @@
+"""Callers of disasters: each with a number and a code of their own, calls that go on for some turns."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.disasters.scene import Options
+from bench.script import Script
+from bench.sounds import Utterance, utterance, utterances
+from bench.stack import BenchFailed, Measured
+from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Talk
+from bench.voice import SENTENCES
+from local.phone.caller import Caller, CallFailed
+
+NUMBER = "+15550100001"
+ASK = "Which code did I give you before?"
+# Some seconds, so that there is something to stop in the middle of.
+LONG = (
+    "There is a little more to say about it, since the front desk is open day and night, "
+    "and whoever has the watch will be glad to help you with anything else that you may need."
+)
+# Longer than any replacement should take, so that a slow one is a figure and not a miss.
+AGAIN_LIMIT_S = 20.0
+# Digits that callers say, well apart for the scripted hearing.
+CODE_DIGITS = 4
+
+_callers = itertools.count(random.randrange(10_000))
+
+
+def caller_number() -> str:
+    """Another one each time: the room of a call is named after it."""
+    return f"+1555{next(_callers) % 10_000_000:07d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What callers of one run say; `codes` by code, one for each caller."""
+
+    sentences: Sequence[Utterance]
+    ask: Utterance
+    codes: dict[str, Utterance]
+
+    def sentence(self) -> Utterance:
+        return random.choice(self.sentences)
+
+
+async def words(codes: int = 0) -> Words:
+    found = [f"{code:0{CODE_DIGITS}d}" for code in random.sample(range(10**CODE_DIGITS), codes)]
+    told = await utterances([f"My code is {', '.join(code)}." for code in found])
+    return Words(await utterances(SENTENCES), await utterance(ASK), dict(zip(found, told, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A stack, a caller and models that know what will be said: where one scenario takes place."""
+
+    found: Measured
+    caller: Caller
+    script: Script
+    words: Words
+
+    async def dial(self, number: str | None = None, *, timeout: float = 40.0) -> Talk:
+        """A call that was answered. Raises CallFailed."""
+        address = self.found.stack.sip(NUMBER)
+        return Talk(await self.caller.dial(address, from_number=number or caller_number(), timeout=timeout))
+
+    async def greeted(self, number: str | None = None) -> Talk:
+        """A call that heard its greeting to the end. Raises BenchFailed."""
+        try:
+            talking = await self.dial(number)
+        except CallFailed as failed:
+            raise BenchFailed(str(failed)) from None
+        await talking.call.wait_speech(GREETING_LIMIT_S)
+        await talking.call.wait_silence(LONGEST_REPLY_S, lasting=OVER_S)
+        return talking
+
+
+@contextlib.asynccontextmanager
+async def ground(found: Measured, codes: int = 0, *, tones: bool = False) -> AsyncIterator[Ground]:
+    """Callers and models for one scenario. With codes the model repeats what it was told, else a long answer."""
+    said = await words(codes)
+    async with Script(found.scripted) as script, Caller() as caller:
+        await script.teach([*said.sentences, said.ask, *said.codes.values()])
+        if codes:
+            await script.recall(LONG)
+        if tones:
+            await script.reply(LONG)
+            await script.speech("tones")
+        yield Ground(found, caller, script, said)
+
+
+async def many(count: int, at_once: int, one: Any, *, stagger: float = 0.7) -> None:
+    """Runs `one(number)` for each of `count`, so many at any time."""
+    waiting = list(range(count))
+
+    async def one_after_another(place: int) -> None:
+        await asyncio.sleep(place * stagger)
+        while waiting:
+            await one(waiting.pop(0))
+
+    async with asyncio.TaskGroup() as tasks:
+        for place in range(min(at_once, count)):
+            tasks.create_task(one_after_another(place), name=f"caller {place}")
+
+
+async def again(talking: Talk, since: float) -> bool:
+    """Waits until the agent is heard after `since` (monotonic) and has finished."""
+    if not await talking.call.wait_speech(AGAIN_LIMIT_S, after=since):
+        return False
+    return await talking.call.wait_silence(LONGEST_REPLY_S, lasting=OVER_S)
+
+
+async def keep_talking(talking: Talk, words: Words, until: asyncio.Event) -> None:
+    """Turns until told otherwise, since a silent call is ended."""
+    while not until.is_set() and not talking.call.ended.done():
+        await talking.turn(words.sentence())
+
+
+async def kept(options: Options, talking: Talk) -> Any:
+    """The recording so far, also as a file when there is a folder for it."""
+    return await talking.recorded(options.record)
+
+
+def since_start(talking: Talk, at: float) -> float:
+    """A clock's time (monotonic) as seconds of the recording."""
+    return at - talking.call.recording.started
+
+
+def now() -> float:
+    return time.monotonic()
