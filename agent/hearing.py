@@ -38,8 +38,8 @@ PREROLL_S = 0.4
 MAX_UTTERANCE_S = 60.0
 # A short word this close to the agent's end is an answer, not a sign to go on.
 NEARLY_DONE_S = 0.7
-# How long the end of a turn waits for a transcript that is on its way.
-TRANSCRIPT_TIMEOUT_S = 6.0
+# How long the end of a turn waits for a transcript that is on its way: the recogniser gives up before.
+TRANSCRIPT_TIMEOUT_S = 2.6
 
 Recognise = Callable[[rtc.AudioFrame], Awaitable[str]]
 
@@ -172,7 +172,7 @@ class Hearing:
         """Asks for the words so far; an earlier question still open is not worth waiting for."""
         if self._asking is not None:
             self._asking.cancel()
-        said.asked, said.text, said.waited_from = True, None, time.monotonic()
+        said.asked, said.text, said.failed, said.waited_from = True, None, False, time.monotonic()
         self._asking = asyncio.create_task(self._transcribe(said), name="hearing.transcribe")
 
     async def _transcribe(self, said: Utterance) -> None:
@@ -203,6 +203,7 @@ class Hearing:
         silence = said.silent_windows * WINDOW_S + LAG_S
         if said.text is None:
             if time.monotonic() - said.waited_from > self._patience_s:
+                said.failed = True
                 self._over(said)
             return
         words = said.text or said.sent

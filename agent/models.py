@@ -1,26 +1,24 @@
 """The models of a call: which endpoints serve each part, in the order in which they are tried."""
 
-import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import structlog
-from httpx2 import Limits
+import httpx2
 from livekit import rtc
-from livekit.agents import NOT_GIVEN, APIConnectOptions, llm
+from livekit.agents import NOT_GIVEN, APIConnectOptions, FlushSentinel, NotGivenOr, llm
 from livekit.plugins import openai
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
+from agent import speech
+from agent.relay import Limits, ModelsFailed, Relay
 from switchboard.fact import Body, ModelFailed
 from switchboard.persona import Persona
 from switchboard.settings import Settings, SettingsError
-
-log = structlog.get_logger(__name__)
 
 Part = Literal["stt", "llm", "tts"]
 Tell = Callable[[Body], None]
@@ -28,18 +26,17 @@ Tell = Callable[[Body], None]
 LOCAL = "local"
 OPENAI = "openai"
 AZURE = "azure"
-# One try of one endpoint; then the next one. A caller waits through all of them, so they are short.
-STT_TIMEOUT_S = 3.0
-TTS_TIMEOUT_S = 3.0
-LLM_TIMEOUT_S = 4.0
+# Whatever fails, the caller hears something within 3 s: of the end of their words, or of our last one.
+STT_LIMITS = Limits(patience_s=1.1, limit_s=2.1)
+LLM_LIMITS = Limits(patience_s=1.1, limit_s=2.1)
+TTS_LIMITS = Limits(patience_s=0.9, limit_s=1.7)
+# Beyond those: a request that is let go ends at the latest so.
 HTTP_TIMEOUT_S = 5.0
+ONE_TRY = APIConnectOptions(max_retry=0, timeout=HTTP_TIMEOUT_S)
+SAY_ANEW = " Sorry, let me say that again. "
 
 _OPENAI_MODELS = {"stt": "gpt-4o-mini-transcribe", "llm": "gpt-4.1-mini", "tts": "gpt-4o-mini-tts"}
 _LOCAL_MODELS = {"stt": "moonshine-tiny-en", "llm": "extractive", "tts": "local"}
-
-
-class ModelsFailed(Exception):
-    """Every configured model of a part failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +86,77 @@ class Recogniser:
     """Speech to text, whole utterances."""
 
     def __init__(self, services: Sequence[Endpoint], language: str, tell: Tell) -> None:
-        self._tell = tell
         self.models = [
             openai.STT(model=one.model, client=_client(one), language=language.split("-")[0]) for one in services
         ]
+        _share_metrics(self.models)
+        self._relay = Relay("stt", self.models, STT_LIMITS, _recovery("stt", tell))
 
     async def words(self, audio: rtc.AudioFrame) -> str:
         """What was said in `audio`. Raises `ModelsFailed`."""
-        for model in self.models:
-            try:
-                async with asyncio.timeout(STT_TIMEOUT_S):
-                    event = await model.recognize(audio, conn_options=APIConnectOptions(max_retry=0))
-            except Exception as error:  # the process border to models of any make
-                log.warning("stt_failed", model=model.model, error=str(error))
-                continue
-            if model is not self.models[0]:
-                self._tell(ModelFailed(part="stt", reason="another model served", recovered=True))
-            return event.alternatives[0].text if event.alternatives else ""
+        async with aclosing(self._relay.pieces(lambda model: _words(model, audio))) as answers:
+            async for _takeovers, text in answers:
+                return text
         raise ModelsFailed("stt")
+
+
+async def _words(model: openai.STT, audio: rtc.AudioFrame) -> AsyncGenerator[str, None]:
+    event = await model.recognize(audio, conn_options=ONE_TRY)
+    yield event.alternatives[0].text if event.alternatives else ""
+
+
+class Thinker:
+    """The language model."""
+
+    def __init__(self, services: Sequence[Endpoint], persona: Persona, tell: Tell) -> None:
+        self.models = [
+            openai.LLM(
+                model=persona.model or one.model if one.name != LOCAL else one.model,
+                client=_client(one),
+                temperature=NOT_GIVEN if persona.temperature is None else persona.temperature,
+            )
+            for one in services
+        ]
+        _share_metrics(self.models)
+        self._relay = Relay("llm", self.models, LLM_LIMITS, _recovery("llm", tell))
+
+    async def reply(
+        self, context: llm.ChatContext, tools: list[Any], choice: NotGivenOr[llm.ToolChoice]
+    ) -> AsyncGenerator[llm.ChatChunk | str | FlushSentinel, None]:
+        """The reply in pieces, tool calls among them. Raises `ModelsFailed`.
+
+        A reply that breaks off is begun anew, with a word of excuse; never once a tool was called.
+        """
+        called, served = False, 0
+        pieces = self._relay.pieces(
+            lambda model: _chunks(model, context, tools, choice), may_restart=lambda: not called
+        )
+        async with aclosing(pieces):
+            async for takeovers, chunk in pieces:
+                if takeovers > served:
+                    served = takeovers
+                    yield FlushSentinel()
+                    yield SAY_ANEW
+                called = called or bool(chunk.delta and chunk.delta.tool_calls)
+                yield chunk
+
+
+async def _chunks(
+    model: openai.LLM, context: llm.ChatContext, tools: list[Any], choice: NotGivenOr[llm.ToolChoice]
+) -> AsyncGenerator[llm.ChatChunk, None]:
+    """What the model says; anything before its first word or call is no sign that it answers."""
+    begun = False
+    async with model.chat(chat_ctx=context, tools=tools, tool_choice=choice, conn_options=ONE_TRY) as stream:
+        async for chunk in stream:
+            begun = begun or chunk.has_response()
+            if begun:
+                yield chunk
 
 
 class Synthesiser:
     """Text to speech, clause by clause, in the persona's voice."""
 
     def __init__(self, services: Sequence[Endpoint], persona: Persona, default_voice: str, tell: Tell) -> None:
-        self._tell = tell
         self.models = [
             openai.TTS(
                 model=one.model,
@@ -124,52 +167,34 @@ class Synthesiser:
             )
             for one in services
         ]
+        _share_metrics(self.models)
+        self._relay = Relay("tts", self.models, TTS_LIMITS, _recovery("tts", tell))
 
-    async def speak(self, text: str) -> AsyncIterator[rtc.AudioFrame]:
-        """The sound of `text`. Raises `ModelsFailed` when nothing was heard; a voice that breaks off stays so."""
-        for model in self.models:
-            begun = False
-            try:
-                async with aclosing(_frames(model, text)) as frames:
-                    async for frame in frames:
-                        begun = True
-                        yield frame
-            except Exception as error:  # the process border to models of any make
-                log.warning("tts_failed", model=model.model, error=str(error), begun=begun)
-                if not begun:
-                    continue
-            if model is not self.models[0]:
-                self._tell(ModelFailed(part="tts", reason="another model served", recovered=True))
-            return
-        raise ModelsFailed("tts")
+    async def speak(self, text: str) -> AsyncGenerator[rtc.AudioFrame, None]:
+        """The sound of `text` without the silence before it. Raises `ModelsFailed`.
+
+        A voice that breaks off is followed by another one, which says all of `text` again.
+        """
+        async with aclosing(self._relay.pieces(lambda model: _frames(model, text))) as pieces:
+            async for _takeovers, frame in pieces:
+                yield frame
 
 
 async def _frames(model: openai.TTS, text: str) -> AsyncGenerator[rtc.AudioFrame, None]:
-    options = APIConnectOptions(max_retry=0, timeout=TTS_TIMEOUT_S)
-    async with model.synthesize(text, conn_options=options) as stream:
-        chunks = aiter(stream)
-        while True:
-            try:
-                async with asyncio.timeout(TTS_TIMEOUT_S):
-                    chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-            yield chunk.frame
+    """What can be heard: silence is no sign that a voice answers."""
+    async with model.synthesize(text, conn_options=ONE_TRY) as stream:
+        async for frame in speech.without_leading_silence(one.frame async for one in stream):
+            yield frame
 
 
-def thinker(services: Sequence[Endpoint], persona: Persona) -> llm.LLM[Any]:
-    """The language model: the first service, and the next ones when it fails."""
-    models: list[llm.LLM[Any]] = [
-        openai.LLM(
-            model=persona.model or one.model if one.name != LOCAL else one.model,
-            client=_client(one),
-            temperature=NOT_GIVEN if persona.temperature is None else persona.temperature,
-        )
-        for one in services
-    ]
-    if len(models) == 1:
-        return models[0]
-    return llm.FallbackAdapter(models, attempt_timeout=LLM_TIMEOUT_S, max_retry_per_llm=0)
+def _recovery(part: Part, tell: Tell) -> Callable[[str], None]:
+    return lambda reason: tell(ModelFailed(part=part, reason=reason, recovered=True))
+
+
+def _share_metrics(models: Sequence[rtc.EventEmitter[Any]]) -> None:
+    """The session listens to the first model of a part; what the others used is counted as well."""
+    for other in models[1:]:
+        other.on("metrics_collected", lambda metrics: models[0].emit("metrics_collected", metrics))
 
 
 @cache
@@ -181,6 +206,9 @@ def trusted_certificates() -> ssl.SSLContext:
 def _client(one: Endpoint) -> AsyncOpenAI:
     """A client of its own for each service. It ends with the call's process."""
     http = DefaultAsyncHttpxClient(
-        verify=trusted_certificates(), timeout=HTTP_TIMEOUT_S, limits=Limits(keepalive_expiry=120), trust_env=False
+        verify=trusted_certificates(),
+        timeout=HTTP_TIMEOUT_S,
+        limits=httpx2.Limits(keepalive_expiry=120),
+        trust_env=False,
     )
     return AsyncOpenAI(base_url=one.base_url, api_key=one.api_key, max_retries=0, http_client=http)

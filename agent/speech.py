@@ -2,7 +2,7 @@
 
 import re
 import wave
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,15 @@ LEAD_S = 0.02
 TAIL_S = 0.15
 
 
-async def clauses(text: AsyncIterable[str]) -> AsyncIterator[str]:
-    """The text in pieces that can be spoken one by one: the first as early as may be, then longer ones."""
+async def clauses(text: AsyncIterable[str], *, whole: Sequence[str] = ()) -> AsyncIterator[str]:
+    """The text in pieces that can be spoken one by one: the first as early as may be, then longer ones.
+
+    A sentence of `whole` is one piece where a piece begins with it.
+    """
     rest, first = "", True
     async for piece in text:
         rest += piece
-        while (cut := _cut(rest, first=first)) is not None:
+        while (cut := _cut(rest, whole, first=first)) is not None:
             clause, rest = rest[:cut].strip(), rest[cut:]
             if clause:
                 first = False
@@ -36,7 +39,13 @@ async def clauses(text: AsyncIterable[str]) -> AsyncIterator[str]:
         yield rest.strip()
 
 
-def _cut(text: str, *, first: bool) -> int | None:
+def _cut(text: str, whole: Sequence[str], *, first: bool) -> int | None:
+    begins = text.lstrip()
+    for sentence in filter(None, whole):
+        if begins.startswith(sentence):
+            return len(text) - len(begins) + len(sentence)
+        if begins and sentence.startswith(begins):
+            return None
     shortest = MIN_FIRST_CLAUSE if first else MIN_CLAUSE
     for found in (_CLAUSE_END if first else _SENTENCE_END).finditer(text):
         if found.end() >= shortest and not _ABBREVIATION.search(text[: found.end()]):
@@ -46,7 +55,7 @@ def _cut(text: str, *, first: bool) -> int | None:
     return text.rfind(" ", 0, MAX_CLAUSE) + 1 or MAX_CLAUSE
 
 
-async def without_leading_silence(frames: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[rtc.AudioFrame]:
+async def without_leading_silence(frames: AsyncIterable[rtc.AudioFrame]) -> AsyncGenerator[rtc.AudioFrame, None]:
     """The same sound, begun 20 ms before its first audible sample and ended 150 ms after its last."""
     begun, quiet = False, b""
     async for frame in frames:
@@ -83,7 +92,7 @@ def pronounced(text: str, pronunciations: Mapping[str, str]) -> str:
     return text
 
 
-async def replay(frames: Sequence[rtc.AudioFrame]) -> AsyncIterator[rtc.AudioFrame]:
+async def replay(frames: Sequence[rtc.AudioFrame]) -> AsyncGenerator[rtc.AudioFrame, None]:
     for frame in frames:
         yield frame
 

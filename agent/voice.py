@@ -1,18 +1,19 @@
 """The agent that LiveKit's session runs: it hears, looks up facts, thinks and speaks as one persona."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import structlog
 from livekit import rtc
-from livekit.agents import Agent, ModelSettings, StopResponse, function_tool, llm, stt
+from livekit.agents import Agent, FlushSentinel, ModelSettings, StopResponse, function_tool, llm, stt
 
-from agent import speech
+from agent import emergency, speech
 from agent.ending import Ending, Reason
 from agent.facts import FactIndex
 from agent.hearing import Hearing
-from agent.models import Synthesiser
+from agent.models import Synthesiser, Thinker
 from agent.mouth import CLAUSE
 from agent.prompt import cleaned
 from switchboard import passages
@@ -22,8 +23,7 @@ from switchboard.persona import Persona
 log = structlog.get_logger(__name__)
 
 PASSAGES = 4
-APOLOGY_BEGINS = "I'm sorry, something is wrong on my side."
-APOLOGY = f"{APOLOGY_BEGINS} Please call again in a few minutes."
+APOLOGY = "I'm sorry, something is wrong on my side. Please call again in a few minutes."
 # For when no voice can be had at all: the same words.
 RECORDED_APOLOGY = Path(__file__).parent.parent / "prompts" / "apology.wav"
 Tell = Callable[[Any], None]
@@ -32,7 +32,8 @@ Tell = Callable[[Any], None]
 class Voice(Agent):
     """One persona on one call.
 
-    `ending` is told when the call shall end, `tell` what happens.
+    `emergency` is the installation's sentence for emergencies, or nothing. `ending` is told when the call shall
+    end, `tell` what happens.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Voice(Agent):
         instructions: str,
         index: Awaitable[FactIndex],
         hearing: Hearing,
+        thinker: Thinker,
         synthesiser: Synthesiser,
+        emergency: str,
         tell: Tell,
         ending: Ending,
     ) -> None:
@@ -50,7 +53,9 @@ class Voice(Agent):
         self._persona = persona
         self._index = index
         self._hearing = hearing
+        self._thinker = thinker
         self._synthesiser = synthesiser
+        self.emergency = " ".join(emergency.split())
         self._tell = tell
         self._ending = ending
         self.apology = speech.recorded(RECORDED_APOLOGY)
@@ -64,13 +69,19 @@ class Voice(Agent):
     async def llm_node(
         self, chat_ctx: llm.ChatContext, tools: list[Any], model_settings: ModelSettings
     ) -> AsyncGenerator[Any, None]:
+        if self.emergency and is_emergency(chat_ctx):
+            yield self.emergency
+            return
         try:
-            async for chunk in Agent.default.llm_node(self, await self._with_facts(chat_ctx), tools, model_settings):
-                yield chunk
+            reply = self._thinker.reply(await self._with_facts(chat_ctx), tools, model_settings.tool_choice)
+            async with aclosing(reply):
+                async for piece in reply:
+                    yield piece
         except Exception as error:  # the process border to language models of any make
             log.exception("llm_failed")
             self._tell(ModelFailed(part="llm", reason=type(error).__name__, recovered=False))
             # Said only if this reply is: one that was prepared early may never be. Hearing it ends the call.
+            yield FlushSentinel()
             yield f" {APOLOGY}"
 
     async def _with_facts(self, chat_ctx: llm.ChatContext) -> llm.ChatContext:
@@ -93,25 +104,24 @@ class Voice(Agent):
         self, text: AsyncIterable[str], model_settings: ModelSettings
     ) -> AsyncGenerator[rtc.AudioFrame, None]:
         try:
-            async for clause in speech.clauses(text):
-                async for frame in self._spoken(clause):
-                    yield frame
+            async for clause in speech.clauses(text, whole=(APOLOGY, self.emergency)):
+                # Ready beforehand: what else was slow or failed has cost its time already.
+                sound = speech.replay(self.apology) if clause == APOLOGY else self._spoken(clause)
+                async with aclosing(sound):
+                    async for frame in sound:
+                        yield _named(frame, clause)
         except Exception as error:  # the process border to voices of any make
             log.exception("tts_failed")
             self._tell(ModelFailed(part="tts", reason=type(error).__name__, recovered=False))
             for frame in self.apology:
-                frame.userdata[CLAUSE] = APOLOGY
-                yield frame
+                yield _named(frame, APOLOGY)
 
-    async def _spoken(self, clause: str) -> AsyncGenerator[rtc.AudioFrame, None]:
-        sound = self._synthesiser.speak(speech.pronounced(clause, self._persona.pronunciations))
-        async for frame in speech.without_leading_silence(sound):
-            frame.userdata[CLAUSE] = clause
-            yield frame
+    def _spoken(self, clause: str) -> AsyncGenerator[rtc.AudioFrame, None]:
+        return self._synthesiser.speak(speech.pronounced(clause, self._persona.pronunciations))
 
     async def synthesised(self, text: str) -> list[rtc.AudioFrame]:
         """The whole sound of a sentence, for what is known beforehand. Raises `ModelsFailed`."""
-        return [frame async for frame in self._spoken(text)]
+        return [_named(frame, text) async for frame in self._spoken(text)]
 
     @function_tool
     async def end_call(self) -> None:
@@ -139,6 +149,23 @@ class Voice(Agent):
         """
         self._tell(MessageTaken(name=cleaned(name, 200), number=cleaned(number, 64), text=cleaned(text, 2_000)))
         return "The message was taken."
+
+
+def is_emergency(context: llm.ChatContext) -> bool:
+    """Whether the caller waits for an answer to words that mean an emergency."""
+    said = [item for item in context.items if isinstance(item, llm.FunctionCallOutput) or _is_spoken(item)]
+    last = said[-1] if said else None
+    return isinstance(last, llm.ChatMessage) and last.role == "user" and emergency.is_one(last.text_content or "")
+
+
+def _is_spoken(item: llm.ChatItem) -> bool:
+    return isinstance(item, llm.ChatMessage) and item.role in ("user", "assistant")
+
+
+def _named(frame: rtc.AudioFrame, clause: str) -> rtc.AudioFrame:
+    """The frame as a part of the sound of `clause`."""
+    frame.userdata[CLAUSE] = clause
+    return frame
 
 
 def _is_user(item: llm.ChatItem) -> bool:

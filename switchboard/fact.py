@@ -183,6 +183,12 @@ class ModelFailed(Body):
     recovered: bool
 
 
+class EmergencySaid(Body):
+    """The caller's words meant an emergency, and the installation's sentence for it begins to be said."""
+
+    kind: Literal["emergency_said"] = "emergency_said"
+
+
 class CallEnded(Body):
     """The one end of a call. `usage` counts tokens, characters and seconds by model."""
 
@@ -217,6 +223,7 @@ AnyBody = Annotated[
     | LengthWarned
     | MessageTaken
     | ModelFailed
+    | EmergencySaid
     | CallEnded,
     Field(discriminator="kind"),
 ]
