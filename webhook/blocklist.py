@@ -4,6 +4,7 @@ The last good list stays while control is away, and in Redis for a process that 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 
@@ -25,6 +26,10 @@ FIRST_ANSWER_S = 1.0
 KEPT_FOR_S = 60.0
 # What carriers and exchanges put where a caller keeps the number back.
 WITHHELD = frozenset({"", ANONYMOUS, "private", "restricted", "unavailable", "unknown", "withheld"})
+
+
+class _NoList(Exception):
+    """There is no list to be had; the text says why."""
 
 
 class Blocked:
@@ -70,70 +75,74 @@ class Blocklist:
     async def begin(self) -> None:
         """Comes to a list before the first call: the one in Redis, and control's if that answers within 1 s."""
         await self._recall()
-        await self._refresh(FIRST_ANSWER_S)
+        # Control often starts beside us; `run` says so when it stays away.
+        with contextlib.suppress(_NoList):
+            await self._refresh(FIRST_ANSWER_S)
 
     async def run(self) -> None:
-        """Keeps the list fresh until cancelled."""
+        """Keeps the list fresh until cancelled; while control is away it stays as it is."""
         while True:
             await asyncio.sleep(PAUSE_S)
             try:
                 await self._refresh(ANSWER_S)
+                self._trouble = ""
+            except _NoList as error:
+                self._complain(str(error))
+                await self._recall()
             except Exception:
                 # The process's border: a fault in one round must not leave the list as it is for good.
                 log.exception("blocklist_failed")
 
     async def _refresh(self, timeout_s: float) -> None:
-        """Asks control once; without it the list stays as it is, or comes from Redis when there is none yet."""
-        try:
-            text = await self._asked(timeout_s)
-            self._take(text)
-        except (OutboundError, ValueError) as error:
-            self._complain(str(error) if isinstance(error, OutboundError) else "its answer cannot be read")
-            await self._recall()
-            return
-        self._trouble = ""
-        await self._keep(text)
-
-    async def _asked(self, timeout_s: float) -> bytes:
-        answer = await self._outbound.request(
-            "GET",
-            self._url,
-            timeout_s=timeout_s,
-            max_bytes=MAX_BYTES,
-            headers={"Authorization": f"Bearer {self._token}"},
-            plain_http=True,
-        )
-        if answer.status != 200:
-            raise OutboundError(f"it answers {answer.status}")
-        return answer.body
-
-    def _take(self, text: bytes) -> None:
-        """Raises `ValueError` for what is no list; then the one before stays."""
-        if text == self._text:
-            return
-        self._blocked = Blocked(Patterns.model_validate_json(text).patterns)
-        self._text = text
-        self._kept_at = float("-inf")
-        log.info("blocklist_taken", entries=len(self._blocked))
-
-    async def _keep(self, text: bytes) -> None:
+        """Asks control once. Raises `_NoList`."""
+        text = await self._asked(timeout_s)
+        self._take(text)
         now = time.monotonic()
         if now - self._kept_at >= KEPT_FOR_S and await self._store.keep_blocklist(text.decode()):
             self._kept_at = now
 
+    async def _asked(self, timeout_s: float) -> bytes:
+        try:
+            answer = await self._outbound.request(
+                "GET",
+                self._url,
+                timeout_s=timeout_s,
+                max_bytes=MAX_BYTES,
+                headers={"Authorization": f"Bearer {self._token}"},
+                plain_http=True,
+            )
+        except OutboundError as error:
+            raise _NoList(f"control cannot be asked who is blocked: {error}") from None
+        if answer.status != 200:
+            raise _NoList(f"control answers {answer.status} when asked who is blocked")
+        return answer.body
+
+    def _take(self, text: bytes) -> None:
+        """Raises `_NoList`; then the list before stays."""
+        if text == self._text:
+            return
+        try:
+            found = Patterns.model_validate_json(text)
+        except ValidationError:
+            raise _NoList("the list of who is blocked cannot be read") from None
+        self._blocked = Blocked(found.patterns)
+        self._text = text
+        self._kept_at = float("-inf")
+        log.info("blocklist_taken", entries=len(self._blocked))
+
     async def _recall(self) -> None:
+        """Takes the list in Redis when there is none yet."""
         if self._text is not None:
             return
         found = await self._store.blocklist()
-        if found is None:
-            return
         try:
-            self._take(found.encode())
-        except ValidationError:
-            log.warning("blocklist_in_redis_skipped")
+            if found is not None:
+                self._take(found.encode())
+        except _NoList as error:
+            self._complain(f"in Redis, {error}")
 
-    def _complain(self, reason: str) -> None:
+    def _complain(self, trouble: str) -> None:
         # Said once for each trouble, not every few seconds.
-        if reason != self._trouble:
-            log.warning("blocklist_not_refreshed", error=f"control: {reason}"[:200], entries=len(self._blocked))
-        self._trouble = reason
+        if trouble != self._trouble:
+            log.warning("blocklist_not_refreshed", error=trouble[:200], entries=len(self._blocked))
+        self._trouble = trouble

@@ -1,6 +1,5 @@
 """The commands against a stack that runs."""
 
-import asyncio
 import json
 import socket
 import wave
@@ -10,6 +9,8 @@ from local.models import sound, voice
 from switchboard import stream
 from tests.e2e.stack import LocalStack
 from tests.promises import promise
+from tests.webhook_calls import until
+from webhook.store import BLOCKLIST
 
 HARBOR, MAPLE = "+15550100001", "+15550100002"
 
@@ -113,10 +114,12 @@ async def test_a_blocked_caller_hears_busy_until_unblocked(stack: LocalStack) ->
 async def _blocked(stack: LocalStack, *patterns: str) -> None:
     """Returns when the webhook service knows the list to be this one; within 5 s."""
     redis = stream.connect(stack.env["REDIS_URL"])
+
+    async def known() -> bool:
+        return bool(json.loads(await redis.get(BLOCKLIST) or "{}") == {"patterns": list(patterns)})
+
     try:
-        async with asyncio.timeout(5):
-            while json.loads(await redis.get("webhook:blocklist") or "{}") != {"patterns": list(patterns)}:
-                await asyncio.sleep(0.05)
+        await until(known, timeout_s=5)
     finally:
         await redis.aclose()
 

@@ -137,6 +137,7 @@ def test_the_design_names_every_key_in_redis() -> None:
         stream.STREAM,
         store.CALLS,
         store.WATCHER,
+        store.BLOCKLIST,
     }
     assert {key for key in keys if f"| `{key}` |" not in design} == set()
 
