@@ -142,7 +142,8 @@ async def _check_place(url: str, home: Path, *, replace: bool) -> None:
         )
     if held.others:
         raise CommandFailed(
-            f"The database is in use by {held.others} other connections: stop control, and whatever else uses it."
+            f"The database is in use by {dump.count(held.others, 'other connection')}:"
+            " stop control, and whatever else uses it."
         )
     if replace:
         return

@@ -43,7 +43,7 @@ class Held:
     personas: int = 0
 
     def __str__(self) -> str:
-        return f"{_count(self.calls, 'call')} and {_count(self.personas, 'persona')}"
+        return f"{count(self.calls, 'call')} and {count(self.personas, 'persona')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,5 +218,5 @@ def _unreachable(error: BaseException) -> str:
     return f"The database cannot be reached ({reason}): start it, or set DATABASE_URL to where it is."
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

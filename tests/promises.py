@@ -154,6 +154,12 @@ PROMISES: dict[str, str] = {
     "cli.personas": "personas and numbers are listed, shown, added and removed from the command line",
     "cli.port_taken": "a port that is taken is replaced and told",
     "cli.part_fails": "a part that does not come up is named with its log, and everything is stopped",
+    # tests/contract/test_backup.py, tests/e2e/test_backup.py
+    "backup.restored": "What was backed up is restored: every row, the keys, and facts that were not recorded yet.",
+    "backup.cut_off": "A backup that is killed leaves no file that looks like one.",
+    "backup.refused": "A restore of no backup, of a newer version or over data is refused in one sentence.",
+    "backup.all_or_nothing": "A restore that fails half way changes nothing.",
+    "backup.stack": "A running stack is backed up, and goes on in another home; calls that were live have an end.",
     # whole calls
     "call.persona": "Each number is answered by its persona from its facts; another number by the default persona.",
     "call.log": "Every fact of a call is in Postgres once, in order, without gaps.",
