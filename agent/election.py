@@ -10,7 +10,7 @@ from uuid import UUID
 
 from livekit import rtc
 
-from switchboard.call import ATTEMPT, CALL_ID
+from switchboard.call import ATTEMPT, CALL_ID, WORKER
 
 JOB = "job_id"
 
@@ -29,9 +29,10 @@ class Candidate:
         return -self.attempt, self.job
 
 
-def attributes(call_id: UUID, attempt: int, job: str) -> dict[str, str]:
-    """What an agent joins with, so that the others can tell who it is."""
-    return {CALL_ID: str(call_id), ATTEMPT: str(attempt), JOB: job}
+def attributes(call_id: UUID, attempt: int, job: str, worker: str = "") -> dict[str, str]:
+    """What an agent joins with, so that the others can tell who it is, and the watcher whose it is."""
+    given = {CALL_ID: str(call_id), ATTEMPT: str(attempt), JOB: job}
+    return {**given, WORKER: worker} if worker else given
 
 
 def candidates(participants: Iterable[rtc.Participant], call_id: UUID) -> list[Candidate]:

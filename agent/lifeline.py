@@ -59,6 +59,10 @@ class Held:
     pid: int
     since: datetime
 
+    def shown(self) -> dict[str, str | int | None]:
+        """`call_id` (None as long as it is not known), `attempt`, `pid`, `job`, `room`, `since` (ISO 8601)."""
+        return {**self.who.model_dump(mode="json"), "pid": self.pid, "since": self.since.isoformat()}
+
 
 class Lifeline:
     """A job process's end. Without a worker (`address` is empty) nothing is told, and nothing is missed."""
@@ -176,6 +180,7 @@ class Lifelines:
         # Jobs that were ever here; the newest are enough for those whose process has just ended.
         self._known: dict[str, None] = {}
         self._checked = clock()
+        self.fewer = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["Lifelines"]:
@@ -213,6 +218,12 @@ class Lifelines:
             if line.serving:
                 line.end("left")
 
+    async def all_dead(self) -> None:
+        """Returns when no process is left that was told to end."""
+        while any(line.ending for line in self.lines):
+            self.fewer.clear()
+            await self.fewer.wait()
+
     async def _check_often(self) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
@@ -239,7 +250,7 @@ class _Line(asyncio.Protocol):
         self._buffer = b""
         self._process = -1
         self._why: Reason | None = None
-        self._ending = False
+        self.ending = False
         self.deadline = 0.0
         self.held: Held | None = None
 
@@ -256,13 +267,13 @@ class _Line(asyncio.Protocol):
         full = len(self._lines.lines) >= MOST_LINES
         if full or uid != os.getuid() or not self._lines.mine(self._pid):
             log.warning("lifeline_refused", pid=self._pid, full=full)
-            transport.abort()
+            self._transport.abort()
             return
         try:
             # Names this very process, also when another one gets its number.
             self._process = os.pidfd_open(self._pid)
         except OSError:
-            transport.abort()
+            self._transport.abort()
             return
         self._lines.lines.add(self)
         self.restart()
@@ -304,7 +315,7 @@ class _Line(asyncio.Protocol):
 
     def expire(self) -> None:
         """Silent for longer than it may be."""
-        if self._ending:
+        if self.ending:
             return
         if self._state is _State.NEW:
             self._transport.abort()
@@ -314,7 +325,7 @@ class _Line(asyncio.Protocol):
             self.end("left" if self._state is _State.LEFT else None)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        if self._process < 0 or self._ending:
+        if self._process < 0 or self.ending:
             return
         if self._state in (_State.NEW, _State.OVER):
             self._forget()
@@ -323,9 +334,9 @@ class _Line(asyncio.Protocol):
 
     def end(self, why: Reason | None) -> None:
         """Kills the process; when it is dead the loss is told, unless `why` is None. The first `why` counts."""
-        if self._ending:
+        if self.ending:
             return
-        self._ending, self._why = True, why
+        self.ending, self._why = True, why
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
         # Readable once it is dead.
@@ -344,6 +355,7 @@ class _Line(asyncio.Protocol):
 
     def _forget(self) -> None:
         self._lines.lines.discard(self)
+        self._lines.fewer.set()
         if self._process >= 0:
             asyncio.get_running_loop().remove_reader(self._process)
             os.close(self._process)

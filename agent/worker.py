@@ -1,63 +1,95 @@
-"""The worker: registers with LiveKit, takes as many calls as fit, one process each."""
+"""The worker: registers with LiveKit, takes as many calls as fit, one process each, and tells which are lost."""
 
 import asyncio
+import contextlib
 import os
+from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import structlog
 from aiohttp import web
-from livekit.agents import AgentServer, JobProcess, JobRequest
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from livekit.agents import JobProcess
+from livekit.agents.ipc.job_executor import JobExecutor
+from prometheus_client import generate_latest
+from redis.exceptions import RedisError
 
-from agent import election, join, ticket
-from switchboard import logs
+from agent import join, ticket
+from agent.admission import Admission
+from agent.lifeline import Hello, Lifelines, Reason
+from agent.notices import Notices
+from agent.registration import RegisteredServer
+from switchboard import logs, stream
+from switchboard.dispatch import DispatchMetadata
 from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 CALLS_A_CORE = 4
 MOST_IDLE = 4
-# The server gives a worker nothing at 1.0; the count below is what really decides.
-FULL_LOAD = 0.9
+BEAT_S = 1.0
 
 
-class Admission:
-    """Counts calls at once: a job is either in a slot or refused, whatever arrives together."""
+class Worker:
+    """One worker, between `opened` and its end. `id` is what its agents join with."""
 
-    def __init__(self, server: AgentServer, most: int) -> None:
-        self.server = server
-        self.most = most
-        self._accepting: set[str] = set()
-        self.registry = CollectorRegistry()
-        self.jobs = Counter(
-            "switchboard_agent_jobs", "Jobs offered, by outcome.", ["outcome"], registry=self.registry
-        )
-        live = Gauge("switchboard_agent_calls", "Calls that run now.", registry=self.registry)
-        live.set_function(self.taken)
-        Gauge("switchboard_agent_calls_most", "Calls that fit.", registry=self.registry).set(most)
+    def __init__(self, settings: Settings, notices: Notices, worker: str) -> None:
+        self.id = worker
+        self.notices = notices
+        self.server = _server(settings)
+        self.admission = Admission(self.server, most_calls(settings), worker, notices)
+        self.lifelines = Lifelines(self._lost, mine=self._is_mine)
+        self.server.load_fnc = self.admission.load
+        self.server.rtc_session(join.answer, agent_name=settings.agent_to_dispatch, on_request=self.admission.decide)
+        self.server.on("worker_started", self._watch_processes)
+        self.server.on("worker_registered", self._registered)
 
-    def taken(self) -> int:
-        return len(self.server.active_jobs) + len(self._accepting)
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, settings: Settings) -> AsyncIterator["Worker"]:
+        worker = uuid4().hex
+        async with contextlib.AsyncExitStack() as stack:
+            notices = await stack.enter_async_context(Notices.opened(settings, worker))
+            made = cls(settings, notices, worker)
+            await stack.enter_async_context(made.lifelines.open())
+            await stack.enter_async_context(_beating(settings.redis_url, worker))
+            yield made
 
-    def load(self) -> float:
-        return min(self.taken() / self.most, 1.0) * FULL_LOAD
+    def _is_mine(self, pid: int) -> bool:
+        return any(pid == getattr(one, "pid", None) for one in self.server._proc_pool.processes)
 
-    async def decide(self, request: JobRequest) -> None:
-        """Accepts a job while there is room, and lets another worker have it otherwise."""
-        if self.taken() >= self.most:
-            self.jobs.labels("full").inc()
-            log.warning("job_refused", job=request.id, taken=self.taken(), most=self.most)
-            await request.reject(terminate=False)
+    def _lost(self, who: Hello, reason: Reason) -> None:
+        self.admission.lost(who.call_id, who.attempt, reason)
+
+    def _watch_processes(self) -> None:
+        # The library has no public word for it. A process whose lifeline was seen is told of there.
+        self.server._proc_pool.on("process_closed", self._closed)
+
+    def _closed(self, process: JobExecutor) -> None:
+        job = process.running_job
+        if job is None or getattr(process, "exitcode", 0) == 0 or self.lifelines.knew(job.job.id):
             return
-        self._accepting.add(request.id)
-        try:
-            metadata = ticket.read(request.job.metadata).metadata
-            attributes = (
-                election.attributes(metadata.call_id, metadata.attempt, request.id) if metadata is not None else {}
-            )
-            await request.accept(attributes=attributes)
-            self.jobs.labels("accepted").inc()
-        finally:
-            self._accepting.discard(request.id)
+        told = DispatchMetadata.read(job.job.metadata)[0]
+        self.admission.lost(told.call_id if told else None, told.attempt if told else 0, "died")
+
+    def _registered(self) -> None:
+        if not self.server.draining:
+            self.notices.ready()
+
+    @property
+    def ready(self) -> bool:
+        """Registered with LiveKit, with a process for a call, and not draining.
+
+        An import that fails in job processes alone leaves the worker registered all the same, and the library has no
+        public word for a process that came up.
+        """
+        server = self.server
+        if not server.registered or server.draining:
+            return False
+        return bool(server.active_jobs) or not server._proc_pool._warmed_proc_queue.empty()
+
+
+def most_calls(settings: Settings) -> int:
+    return settings.max_calls or CALLS_A_CORE * (os.cpu_count() or 1)
 
 
 def _prepare(_process: JobProcess) -> None:
@@ -67,54 +99,77 @@ def _prepare(_process: JobProcess) -> None:
     ticket.default_persona()
 
 
-def make_server(settings: Settings) -> tuple[AgentServer, Admission]:
+def _server(settings: Settings) -> RegisteredServer:
     # The end-of-turn weights of LiveKit are not used here, and would take 108 MB.
     os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
-    most = settings.max_calls or CALLS_A_CORE * (os.cpu_count() or 1)
-    server = AgentServer(
+    return RegisteredServer(
         ws_url=settings.livekit_url,
         api_key=settings.livekit_api_key,
         api_secret=settings.livekit_api_secret.get_secret_value(),
         host=settings.host,
         port=0,
-        num_idle_processes=min(MOST_IDLE, most),
+        num_idle_processes=min(MOST_IDLE, most_calls(settings)),
         load_threshold=float("inf"),
         setup_fnc=_prepare,
         preload_modules=["agent.preload"],
         log_level=settings.log_level.upper(),
         session_end_timeout=10.0,
     )
-    admission = Admission(server, most)
-    server.load_fnc = admission.load
-    server.rtc_session(join.answer, agent_name=settings.agent_to_dispatch, on_request=admission.decide)
-    return server, admission
 
 
-def _has_process(server: AgentServer) -> bool:
-    """Whether a process waits for a call, or serves one.
+@contextlib.asynccontextmanager
+async def _beating(redis_url: str, worker: str) -> AsyncIterator[None]:
+    """Shows that the worker lives: a key that expires 3 s after the last beat, and goes with the worker."""
+    async with stream.connect(redis_url) as redis:
+        key = stream.worker_key(worker)
 
-    An import that fails in job processes alone leaves the worker registered all the same, and the library has no
-    public word for a process that came up.
-    """
-    return bool(server.active_jobs) or not server._proc_pool._warmed_proc_queue.empty()
+        async def beat() -> None:
+            trouble = ""
+            while True:
+                try:
+                    await redis.set(key, "1", ex=stream.BEAT_TTL_S)
+                    trouble = ""
+                except (RedisError, OSError, TimeoutError) as error:
+                    if not trouble:
+                        log.warning("no_beat", error=str(error))
+                    trouble = "told"
+                await asyncio.sleep(BEAT_S)
+
+        beating = asyncio.create_task(beat(), name="worker.beat")
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait([beating])
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await redis.delete(key)
 
 
-def health_app(server: AgentServer, admission: Admission) -> web.Application:
-    """`/ready` is 200 once registered with LiveKit, with a process for a call, until draining; `/health` always."""
-    registered = asyncio.Event()
-    server.on("worker_registered", lambda *_: registered.set())
+def http_app(worker: Worker) -> web.Application:
+    """`/ready` is 200 when a call can be taken, else 503; `/health` is always 200; `/calls` says what runs where."""
+    admission = worker.admission
 
     async def ready(_request: web.Request) -> web.Response:
-        good = registered.is_set() and _has_process(server) and not server.draining
+        good = worker.ready
         body = {"ready": good, "calls": admission.taken(), "most": admission.most}
         return web.json_response(body, status=200 if good else 503)
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "calls": admission.taken(), "most": admission.most})
 
+    async def calls(_request: web.Request) -> web.Response:
+        return web.json_response([one.shown() for one in worker.lifelines.calls()])
+
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(admission.registry), content_type="text/plain")
 
     app = web.Application()
-    app.add_routes([web.get("/ready", ready), web.get("/health", health), web.get("/metrics", metrics)])
+    app.add_routes(
+        [
+            web.get("/ready", ready),
+            web.get("/health", health),
+            web.get("/calls", calls),
+            web.get("/metrics", metrics),
+        ]
+    )
     return app
