@@ -20,8 +20,7 @@ from bench.disasters.scene import Options, Row
 from bench.stack import BenchFailed
 
 # Each is a module of `bench.disasters` with `async def run(options: Options) -> list[Row]`. The long ones come last.
-SCENARIOS = ("killed", "stopped", "worker", "drained", "overload", "webhook")
-LONG = ("soak", "alarm")
+SCENARIOS = ("killed", "stopped", "worker", "drained", "overload", "webhook", "soak", "alarm")
 
 
 def main() -> int:

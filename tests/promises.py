@@ -141,7 +141,7 @@ PROMISES: dict[str, str] = {
     "models.busy_port": "A busy port ends a models server with one sentence and status 2.",
     "scripted.heard": "The scripted ear gives the true words, also mid-sentence, and none for noise, after 150 ms.",
     "scripted.times": "The scripted model and voice keep their times.",
-    "scripted.reply": "The scripted model says or calls what it is told, and counts.",
+    "scripted.reply": "The scripted model says or calls what it is told, repeats digits that it was told, and counts.",
     "scripted.tones": "Each process that asks the scripted voice gets a tone of its own.",
     "scripted.failures": "Each scripted part fails as told and works again.",
     # cli

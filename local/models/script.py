@@ -3,6 +3,7 @@
 import base64
 import binascii
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ FAILURES = ("error", "hang", "half_open")
 VOICES = ("speech", "tones")
 MAX_UTTERANCES = 1_000
 MAX_REPLY = 10_000
+NO_CODE = "You gave me no code."
 DEFAULT_REPLY = (
     "Breakfast is served from seven until half past ten every morning, "
     "and on weekends the kitchen stays open for an hour longer for late risers."
@@ -48,6 +50,15 @@ class ScriptedReply:
 
     text: str | None = DEFAULT_REPLY
     tool_calls: Sequence[ScriptedCall] = ()
+    recall: bool = False
+
+    def to(self, messages: Sequence[Mapping[str, Any]]) -> "ScriptedReply":
+        """The reply to these messages: with `recall` the digits that the user said in them, before the text."""
+        if not self.recall:
+            return self
+        digits = ", ".join(re.findall(r"\d", " ".join(map(_said_by_user, messages))))
+        code = f"The code is {digits}." if digits else NO_CODE
+        return replace(self, text=f"{code} {self.text}" if self.text else code)
 
 
 @dataclass(slots=True)
@@ -90,14 +101,18 @@ class Script:
                     self.failures[kind] = told[kind]
 
     def read_reply(self, told: Mapping[str, Any]) -> None:
-        """Sets the text, the tool calls, or both; neither gives the default back. Raises Refused."""
+        """Sets the text, the tool calls, or both; none of them gives the default back. `recall`: it begins with the
+        digits that the user has said. Raises Refused."""
         text, calls = told.get("text"), told.get("tool_calls") or []
         if text is not None and (not isinstance(text, str) or len(text) > MAX_REPLY):
             raise wire.Refused(f"text is no string of at most {MAX_REPLY} characters: send one", param="text")
         if not isinstance(calls, list) or not all(map(_is_call, calls)):
             raise wire.Refused('tool_calls is no list of {"name", "arguments"}: send one', param="tool_calls")
         made = tuple(ScriptedCall(call["name"], call.get("arguments") or {}) for call in calls)
-        self.reply = ScriptedReply(text, made) if text or made else ScriptedReply()
+        if told.get("recall") is True:
+            self.reply = ScriptedReply(text, made, recall=True)
+        else:
+            self.reply = ScriptedReply(text, made) if text or made else ScriptedReply()
 
     def read_utterances(self, told: Mapping[str, Any]) -> None:
         """Adds utterances. Raises Refused."""
@@ -129,6 +144,15 @@ def _words(text: str, times: object) -> tuple[timing.Word, ...]:
             f'words of {text[:40]!r} is no [["word", end_s], …]: send it so', param="utterances"
         ) from None
     return words
+
+
+def _said_by_user(message: Mapping[str, Any]) -> str:
+    """The words of a message of the user's; none of anybody else's."""
+    if message.get("role") != "user":
+        return ""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    return " ".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
 
 
 def _number(value: object) -> bool:

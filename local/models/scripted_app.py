@@ -88,7 +88,8 @@ async def _chat(request: web.Request) -> web.StreamResponse:
         return failed
     asked, times = wire.read_chat(await routes.body(request)), due.script.times
     first_s = times.first_token_ms / 1000 - due.passed_s()
-    return await routes.chat(request, asked, due.script.reply, first_s=first_s, each_s=times.token_ms / 1000)
+    reply = due.script.reply.to(asked.messages)
+    return await routes.chat(request, asked, reply, first_s=first_s, each_s=times.token_ms / 1000)
 
 
 async def _speak(request: web.Request) -> web.StreamResponse:

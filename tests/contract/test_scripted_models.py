@@ -103,8 +103,16 @@ async def test_it_says_or_calls_what_it_is_told(models: str, http: aiohttp.Clien
     assert last["finish_reason"] == "tool_calls"
     assert await tell(http, models, "reply", {"text": "Yes."}) == 200
     assert (await think(http, models))[1][1]["delta"] == {"content": "Yes."}
+    assert await tell(http, models, "reply", {"recall": True, "text": "Anything else?"}) == 200
+    told = [{"role": "system", "content": "9"}, {"role": "user", "content": "It is 4 7."}]
+    for messages, said in (
+        (told, "The code is 4, 7. Anything else?"),
+        (told[:1], "You gave me no code. Anything else?"),
+    ):
+        async with http.post(f"{models}/v1/chat/completions", json={"messages": messages}) as answer:
+            assert (await answer.json())["choices"][0]["message"]["content"] == said
     async with http.get(f"{models}/scripted/stats") as answer:
-        assert (await answer.json())["llm"] == 2
+        assert (await answer.json())["llm"] == 4
     async with http.delete(f"{models}/scripted") as answer:
         assert answer.status == 200
     async with http.get(f"{models}/scripted/stats") as answer:
