@@ -7,132 +7,137 @@ happening, here and now.
 import re
 
 _SENTENCE = re.compile(r"[.!?;…]+")
-_WRITTEN_OUT = (
-    (re.compile(r"[’`]"), "'"),
-    (re.compile(r"\bcan't\b|\bcannot\b"), "can not"),
-    (re.compile(r"\bwon't\b"), "will not"),
-    (re.compile(r"n't\b"), " not"),
-    (re.compile(r"'m\b"), " am"),
-    (re.compile(r"'re\b"), " are"),
-    (re.compile(r"'ve\b"), " have"),
-    (re.compile(r"'s\b"), " is"),
-    (re.compile(r"[^a-z0-9 ]+"), " "),
-    (re.compile(r"\b(?:just|really|still|actually|currently|now|also|please|oh|god|uh|um|like)\b"), " "),
-    (re.compile(r"\s+"), " "),
-)
-
-_WHO = r"(?:i|we|he|she|it|they|someone|somebody|everyone|(?:my|our|the|a|this|another|his|her) \w+(?: \w+)?)"
-_BE = r"(?:am|is|are|has|have|was|been|has been|have been)"
-_HERE = (
-    r"(?:house|home|kitchen|room|bedroom|bathroom|apartment|flat|building|hotel|office|garage|basement|attic|roof|"
-    r"hallway|lobby|shop|store|restaurant|car|van|truck|bus|oven|stove|bed|sofa|curtains?|clothes|shirt|hair|forest|"
-    r"field|barn|shed|elevator|place|floor|wall|balcony)"
-)
-_FIRE = (
-    r"fire(?! (?:escape|exit|place|pit|alarm|drill|extinguisher|door|stove|sale|station|safety|hazard|inspect|"
-    r"sprinkler|regulation|code|marshal|wood|works|wall|certificate|damage|risk|department|detector|plan|on the beach))"
-)
-_HELP = (
-    r"(?:ambulance|paramedics?|medics?|"
-    r"police(?! (?:report|check|clearance|certificate|station|record|department|academy|officer exam))|"
-    r"fire (?:department|brigade|service|fighters)|911|9 1 1|nine one one|999|112|one one two|emergency services)"
-)
-
-_DANGER = tuple(
-    re.compile(rf"\b(?:{pattern})\b")
-    for pattern in (
-        # Breath and heart.
-        rf"{_BE} not breathing|do(?:es)? not breathe|stopped breathing|not breathing",
-        r"can (?:not|hardly|barely) (?:breathe|breath|get (?:any )?air)|struggling to breathe|gasping for (?:air|breath)",
-        r"trouble breathing|difficulty breathing",
-        r"(?:am|is|are) choking(?! up)|throat is (?:closing|swelling)|(?:am|is) (?:suffocating|turning blue)",
-        r"having (?:a|another) (?:\w+ )?(?:heart attack|cardiac arrest|stroke(?! of)|seizure)",
-        r"(?:think|is|be|was) (?:a|another) (?:heart attack|cardiac arrest|stroke(?! of))|in cardiac arrest",
-        r"(?:have|has|having|got|feel|feeling|with) (?:\w+ ){0,3}(?:chest pains?|pains? in (?:my|his|her|the) chest)",
-        r"chest (?:hurts|is hurting|is tight|feels tight)|heart (?:has )?stopped|no (?:pulse|heartbeat)",
-        # Body.
-        rf"{_WHO} (?:{_BE} )?(?:unconscious|unresponsive|passed out|collapsed|fainted)|lost consciousness",
-        r"(?:will|does|do|is) not (?:wake up|waking up|wake|responding|respond to me|responsive|moving or)",
-        r"bleeding (?:very |so |quite )?(?:badly|heavily|a lot|out|to death|everywhere|severely|profusely|and it will)",
-        r"(?:not|can not) stop(?:ping)? (?:the )?bleeding|bleeding (?:will|does|is) not stop|losing (?:a lot of|so much) blood",
-        r"so much blood|blood (?:is )?everywhere|lots of blood",
-        r"(?:took|taken|swallowed|drank) (?:too many|a (?:whole )?bottle of|all (?:of )?(?:my|his|her|the)) (?:\w+ )?pills",
-        r"overdosed|overdosing|(?:taken|took|having) an overdose|(?:swallowed|drank|drunk) (?:some |the )?(?:poison|bleach)",
-        r"severe allergic reaction|anaphyla\w+|(?:is|am|are) drowning(?! in (?!the|a))|(?:been|got|was) electrocuted",
-        r"(?:been|was|got) (?:hit|run over) by (?:a|the) (?:car|truck|bus|train)|(?:is|am|are) dying(?! to| for| of)",
-        r"(?:gone|going) into labou?r|(?:the|her|my) baby is coming|water (?:has )?broke(?:n)? and",
-        # One's own life.
-        r"(?:kill|killing|hurt|hurting|harm|harming) (?:myself|himself|herself|themselves)",
-        r"(?:end|ending|take|taking) (?:my|his|her|their) (?:own )?life|end it all|(?:am|is|feel|feeling) suicidal",
-        r"want(?:s|ed)? to die(?! of| for| laughing)|do not want to live any ?more|(?:commit|committing|attempt\w*) suicide",
-        r"(?:going|about|threatening|wants|want) to jump off|thinking (?:about|of) suicide",
-        # Others.
-        r"break(?:ing)? (?:in|into (?:my|our|the)) (?:right|house|home|apartment|flat)|is (?:breaking in|trying to break in)",
-        rf"(?:an? )?intruders? in|(?:is )?(?:someone|somebody|a (?:man|stranger|burglar)) (?:is )?in (?:my|our) {_HERE}",
-        r"(?:has|have|with|holding|pulled|waving) a (?:gun|knife|weapon)|(?:been|was|got|getting) (?:shot|stabbed|raped)",
-        r"(?:is|are) (?:shooting|stabbing|attacking|strangling|beating) (?:at |up )?\w+|active shooter|heard gunshots",
-        r"(?:trying|going|wants|threatening|threatened) to kill (?:me|us|him|her|them|my|someone|somebody)",
-        r"(?:hitting|hurting|beating|attacking|following) me|being (?:robbed|attacked|kidnapped|held hostage)|held at gunpoint",
-        # Fire and gas.
-        rf"(?:there is|we have|i see|got) (?:a |an )?(?:\w+ )?{_FIRE}|{_FIRE} (?:in|on|at) (?:the|my|our|a) {_HERE}",
-        rf"{_HERE} (?:is|are|has) (?:(?:caught )?on fire|in flames|burning down|burning|caught fire|full of smoke)",
-        r"something is (?:on fire|burning)|smoke (?:is )?(?:everywhere|coming)|(?:am|are) on fire",
-        r"(?:smell|smelling|smells like|leaking) gas|gas leak|carbon monoxide (?:alarm|detector) is|has been an explosion",
-        # Asking for help by name.
-        rf"(?:call|send|get|need|needs|want|dial|phone) (?:\w+ ){{0,3}}?{_HELP}",
-        rf"(?:need|get) (?:help )?(?:the )?{_HELP}|there has been an? (?:\w+ )?accident(?! with)",
-        r"help me i am (?:hurt|dying|injured|trapped)",
-        # The word itself, as a statement.
-        r"(?:this|it|that|there) is an? (?:\w+ )?emergency|(?:i|we) have an? (?:\w+ )?emergency|medical emergency",
+_WRITTEN_OUT = [
+    (re.compile(pattern), words)
+    for pattern, words in (
+        ("[\N{RIGHT SINGLE QUOTATION MARK}`]", "'"),
+        (r"\bcan't\b|\bcannot\b", "can not"),
+        (r"\bwon't\b", "will not"),
+        (r"n't\b", " not"),
+        (r"'m\b", " am"),
+        (r"'re\b", " are"),
+        (r"'ve\b", " have"),
+        (r"'s\b", " is"),
+        (r"[^a-z0-9 ]+", " "),
+        (r"\b(just|really|still|actually|currently|now|also|please|oh|god|uh|um|like)\b", " "),
+        (r"\b(i do not|not) (know|sure) if\b", " "),
+        (r"\s+", " "),
     )
-)
-_ALONE = re.compile(r"(?:hello |help )*(?:an |its an )?emergency(?: emergency)*(?: help)?|fire(?: fire)+(?: help)?")
+]
 
+# No fire is meant by these.
+_NO_FIRE = """
+    escape exit place pit alarm drill extinguisher door stove sale station safety hazard inspection sprinkler
+    regulation code marshal wood works wall certificate damage risk department detector plan brigade service insurance
+"""
+_WORDS = {
+    "WHO": r"(i|we|he|she|it|they|someone|somebody|everyone|(my|our|the|a|this|another|his|her) \w+( \w+)?)",
+    "BE": r"(am|is|are|was|has|have|has been|have been)",
+    "FIRE": rf"fire(?! ({'|'.join(_NO_FIRE.split())})|s)",
+    "HERE": """(house|home|kitchen|room|bedroom|bathroom|apartment|flat|building|hotel|office|garage|basement|attic|
+        roof|hallway|lobby|shop|store|restaurant|car|van|truck|bus|oven|stove|bed|sofa|curtains?|clothes|shirt|hair|forest|
+        field|barn|shed|elevator|place|floor|wall|balcony)""",
+    "HELP": """(ambulance|paramedics?|medics?|fire (department|brigade|service|fighters)|emergency services|911|9 1 1|
+        nine one one|999|112|one one two|
+        police(?! (report|check|clearance|certificate|station|record|department|academy|officer)))""",
+}
+# One to a line.
+_DANGER = """
+    not breathing|stopped breathing|do(es)? not breathe|trouble breathing|difficulty breathing|struggling to breathe
+    can (not|hardly|barely) (breathe|breath|get (any )?air)|gasping for (air|breath)
+    (am|is) (suffocating|turning blue)
+    (am|is|are) choking(?! up)|throat is (closing|swelling)
+    having (a|another) (\\w+ )?(heart attack|cardiac arrest|stroke(?! of)|seizure)|in cardiac arrest
+    (think|is|be|was) (a|another) (heart attack|cardiac arrest|stroke(?! of))
+    (have|has|having|got|feel|feeling|with) ((?!no )\\w+ ){0,3}(chest pains?|pains? in (my|his|her|the) chest)
+    chest (hurts|is hurting|is tight|feels tight)|heart (has )?stopped|no (pulse|heartbeat)
+    WHO (BE )?(unconscious|unresponsive|passed out|collapsed|fainted)|lost consciousness
+    (will|does|do|is) not (wake up|waking up|responding|responsive|respond to me)
+    bleeding (very |so |quite )?(badly|heavily|a lot|out|to death|everywhere|severely|profusely)
+    bleeding (will|does|is) not stop|not stop(ping)? (the )?bleeding|losing (a lot of|so much) blood
+    so much blood|blood (is )?everywhere|lots of blood
+    (took|taken|swallowed|drank) (too many|a (whole )?bottle of|all (of )?(my|his|her|the)) (\\w+ )?pills
+    overdosed|overdosing|(taken|took|having) an overdose|(swallowed|drank|drunk) (some |the )?(poison|bleach)
+    severe allergic reaction|anaphyla\\w+|(is|am|are) drowning(?! in (?!the|a))|(been|got|was) electrocuted
+    (been|was|got) (hit|run over) by (a|the) (car|truck|bus|train)|(is|am|are) dying(?! to| for| of)
+    (gone|going) into labou?r|(the|her|my) baby is coming|help me i am (hurt|dying|injured|trapped)
+    (kill|killing|hurt|hurting|harm|harming) (myself|himself|herself|themselves)
+    (end|ending|take|taking) (my|his|her|their) (own )?life|end it all|(am|is|feel|feeling) suicidal
+    want(s|ed)? to die(?! (of|for|laughing|my|it))|do not want to live any ?more
+    (commit|committing|attempt\\w*|thinking about|thinking of) suicide
+    (going|about|threatening|wants|want) to jump off
+    is (breaking|trying to break) in|break(ing)? into (my|our|the) HERE|intruders? in
+    (someone|somebody|a (man|stranger|burglar)) (is )?in (my|our) HERE
+    (has|have|with|holding|pulled|waving) a (gun|knife|weapon)|(been|was|got|getting) (shot|stabbed|raped)
+    (is|are) (shooting|stabbing|attacking|strangling|beating) (at |up )?\\w+|active shooter|heard gunshots
+    (trying|going|wants|threatening|threatened) to kill (me|us|him|her|them|my|someone|somebody)
+    (hitting|hurting|beating|attacking|following) me|being (robbed|attacked|kidnapped|held hostage)|held at gunpoint
+    (there is|we have|i see|got) (a |an )?(\\w+ )?FIRE(?! on the beach)|FIRE (in|on|at) (the|my|our|a) HERE
+    HERE (is|are|has) ((caught )?on fire|in flames|burning down|burning|caught fire|full of smoke)
+    something is (on fire|burning)|smoke (is )?(everywhere|coming)|(i|we) (am|are) on fire
+    (smell|smelling|smells|leaking) gas|gas leak|carbon monoxide (alarm|detector) is|has been an explosion
+    (call|send|get|need|needs|want|dial|phone) (\\w+ ){0,3}?HELP|(is|has) been an? (\\w+ )?accident(?! with)
+    medical emergency
+"""
+# The word alone is also that of a trade.
+_CALLED_SO = r"(this|it|that|there) is an? (\w+ )?emergency|(i|we) have an? (\w+ )?emergency"
+_ALONE = re.compile(r"((hello|help|an) )*emergency( emergency| help)*|((hello|help) )*fire( fire| help)+")
+_TRADE = re.compile(
+    r"""\b(tooth|teeth|toothache|dental|dentists?|crown|filling|denture|gums?|braces|molar|appointments?|bookings?|
+    reservations?|rooms?|keys?|lock\w*|plumb\w*|pipes?|leak\w*|toilet|heating|boiler|wi\ ?fi|internet|flights?|visas?|
+    refund|vet|contacts?|exits?|numbers?|hours|lights?|rates?|visit|meetings?|deadline|family|meant|spare)\b""",
+    re.VERBOSE,
+)
 # Said before it in the sentence, it is no danger now.
 _SUPPOSED = re.compile(
-    r"\b(?:(?<!know )(?<!sure )(?<!tell )if|in case|in the event|suppose|imagine|whenever|unless|"
-    r"when (?:i|we|he|she|there|someone|somebody|a|people)|"
-    r"do you|did you|does|do (?:i|we) (?:have|need) to|is it|was it|has there|was there|are there|"
-    r"who|which|how (?:do|does|much|many|long|often|far|would)|where (?:is|do|can|are)|"
-    r"would|might|never|without|instead of|no longer|not)\b"
+    r"""\b(if|in\ case|in\ the\ event|suppose|imagine|whenever|unless|
+    when\ (i|we|he|she|there|someone|somebody|a|people)|would|might|never|without|instead\ of|no\ longer|not|
+    do\ you|did\ you|does|do\ (i|we)\ (have|need)\ to|is\ it|was\ it|has\ there|was\ there|are\ there|
+    who|which|how\ (do|does|much|many|long|often|far|would)|where\ (is|do|can|are))\b""",
+    re.VERBOSE,
 )
-# Said anywhere in it, it is another time, a story or a trade.
+# Said anywhere in the sentence, it is another time or a story.
 _ELSEWHERE = re.compile(
-    r"\b(?:(?:days?|weeks?|months?|years?) ago|last (?:week|month|year|summer|winter|spring|fall|autumn|time|christmas)|"
-    r"yesterday|used to|history of|recover\w*|survivors?|rehab\w*|as a child|in (?:19|20)\d\d|"
-    r"movies?|films?|songs?|books?|novels?|episodes?|shows?|games?|trainings?|drills?|courses?|class(?:es)?|"
-    r"insurance|insured|policy|policies|jok(?:e|ing)|kidding|cover(?:ed|s)?|brochure|podcast|documentary)\b"
+    r"""\b((days?|weeks?|months?|years?)\ ago|last\ (week|month|year|summer|winter|spring|fall|autumn|time|christmas)|
+    yesterday|used\ to|history\ of|recover\w*|survivors?|rehab\w*|as\ a\ child|in\ (19|20)\d\d|
+    movies?|films?|songs?|books?|novels?|episodes?|shows?|games?|trainings?|drills?|courses?|class(es)?|
+    insurance|insured|policy|policies|jok(e|ing)|kidding|covers?|covered|brochure|podcast|documentary)\b""",
+    re.VERBOSE,
 )
-_TRADE = re.compile(
-    r"\b(?:tooth|teeth|toothache|dental|dentists?|crown|filling|denture|gums?|braces|molar|appointments?|bookings?|"
-    r"reservations?|rooms?|keys?|lock\w*|plumb\w*|pipes?|leak\w*|toilet|heating|boiler|wi ?fi|internet|flights?|visas?|"
-    r"refund|vet|contacts?|exits?|numbers?|hours|lights?|rates?|visit|meetings?|deadline|family|meant|spare)\b"
-)
-_OF_THE_WORD = len(_DANGER) - 1
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    for name, words in _WORDS.items():
+        pattern = pattern.replace(name, re.sub(r"\s*\n\s*", "", words))
+    return re.compile(rf"\b({pattern})\b")
+
+
+_DANGERS = [_compiled(line.strip()) for line in _DANGER.strip().splitlines()]
+_NAMED = _compiled(_CALLED_SO)
 
 
 def is_one(words: str) -> bool:
     """Whether `words` say that there is an emergency now."""
-    return any(_is_danger(_plain(sentence), words) for sentence in _SENTENCE.split(words.lower()))
+    trade = _TRADE.search(_plain(words)) is not None
+    return any(_is_danger(_plain(sentence), trade=trade) for sentence in _SENTENCE.split(words))
 
 
 def _plain(sentence: str) -> str:
-    for pattern, replacement in _WRITTEN_OUT:
-        sentence = pattern.sub(replacement, sentence)
+    sentence = sentence.lower()
+    for pattern, words in _WRITTEN_OUT:
+        sentence = pattern.sub(words, sentence)
     return sentence.strip()
 
 
-def _is_danger(sentence: str, words: str) -> bool:
-    if not sentence or _ELSEWHERE.search(sentence):
+def _is_danger(sentence: str, *, trade: bool) -> bool:
+    if _ELSEWHERE.search(sentence):
         return False
-    if _ALONE.fullmatch(sentence):
+    if _ALONE.fullmatch(sentence) or (not trade and _is_said(_NAMED, sentence)):
         return True
-    for at, pattern in enumerate(_DANGER):
-        found = pattern.search(sentence)
-        if found is None or _SUPPOSED.search(sentence[: found.start()]):
-            continue
-        # "I have an emergency. My tooth broke": what kind it is may be said in another sentence.
-        if at == _OF_THE_WORD and "medical" not in sentence and _TRADE.search(_plain(words.lower())):
-            continue
-        return True
-    return False
+    return any(_is_said(danger, sentence) for danger in _DANGERS)
+
+
+def _is_said(danger: re.Pattern[str], sentence: str) -> bool:
+    """Whether it is said as something that happens."""
+    found = danger.search(sentence)
+    return found is not None and _SUPPOSED.search(sentence[: found.start()]) is None

@@ -38,7 +38,7 @@ There's a fire.
 There's a fire in the kitchen!
 My house is on fire.
 The building is burning, what do I do?
-Fire! Fire!
+Fire, fire!
 I smell gas in the apartment.
 There's an intruder in my house.
 Someone is in my house.
@@ -57,6 +57,10 @@ This is an emergency.
 It's a medical emergency.
 Emergency!
 There's been an accident, people are hurt.
+Is there somebody? There's a fire on the second floor.
+Uh, please, my wife, she just collapsed.
+Send the fire department, the roof is on fire.
+I cannot stop the bleeding.
 I don't know if he's having a heart attack, his arm is numb.
 What do I do? My mother isn't breathing.
 My friend is having a seizure.
@@ -120,6 +124,12 @@ I want to cancel the breathing course.
 Do you treat panic attacks?
 I broke my arm two weeks ago.
 I'd like a table by the fire.
+We had an accident with our booking.
+There has been an accident with my bill.
+Do you have fires in the rooms?
+Are you on fire or what?
+If someone collapsed, would you know what to do?
+Have you called the fire brigade training centre?
 Is the gas included in the rent?
 Call me back at nine one two, four four one.
 Please call a taxi for me.
@@ -131,7 +141,7 @@ I have a family emergency and need to cancel my booking.
 @pytest.mark.parametrize("words", EMERGENCIES.strip().splitlines())
 def test_an_emergency_is_recognised(words: str) -> None:
     assert is_one(words)
-    assert is_one(words.lower().replace("'", "’"))
+    assert is_one(words.lower().replace("'", "\N{RIGHT SINGLE QUOTATION MARK}"))
 
 
 @pytest.mark.parametrize("words", NONE.strip().splitlines())
