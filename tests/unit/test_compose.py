@@ -197,7 +197,7 @@ def test_the_proxy_keeps_internal_routes_inside() -> None:
 def test_every_service_is_watched_and_comes_back() -> None:
     for name, one in compose()["services"].items():
         assert one["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
-        assert one["restart"] == ("always" if name == "agent" else "unless-stopped"), name
+        assert one["restart"] == "unless-stopped", name
 
 
 def test_waiting_is_for_services_that_exist_and_tell_their_health() -> None:
