@@ -118,6 +118,7 @@ class AgentProcess:
     redis_url: str
     process: asyncio.subprocess.Process
     log: Path
+    port: int
     phones: list[Phone] = field(default_factory=list)
 
     async def ring(self, **attributes: str) -> Phone:
@@ -249,7 +250,8 @@ async def agent_process(**settings: str) -> AsyncIterator[AgentProcess]:
         )
         process = await stack.enter_async_context(_running(folder / "agent.log", env, "agent"))
         client = await stack.enter_async_context(server.client())
-        made = AgentProcess(server, client, f"http://127.0.0.1:{models}", redis.url, process, folder / "agent.log")
+        log = folder / "agent.log"
+        made = AgentProcess(server, client, f"http://127.0.0.1:{models}", redis.url, process, log, agent)
         await _until_ok(f"{made.models}/health")
         await _until_ok(f"http://127.0.0.1:{agent}/ready")
         try:

@@ -127,6 +127,9 @@ PROMISES: dict[str, str] = {
     "agent.model_fails": "A model that fails is an apology and an end with a reason, never silence.",
     "agent.admission": "A full worker refuses a job at once.",
     "agent.drain": "SIGTERM: running calls finish.",
+    # agent: the worker
+    "worker.lost": "a process that dies in a call is told to the webhook service within half a second",
+    "worker.hung": "a process that stands still for a second goes on; for longer, it is killed and told",
     # tests/contract/test_deployment.py
     "deploy.livekit": "The LiveKit server takes livekit.yaml with compose's environment, and would refuse an unknown key.",
     "deploy.valkey": "Each process may do in Valkey what it has to, and nothing with the others' keys.",
