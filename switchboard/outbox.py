@@ -38,6 +38,7 @@ class Outbox:
         self._redis = redis
         self._waiting: deque[Fact] = deque(maxlen=BACKLOG)
         self._news = asyncio.Event()
+        self._stuck = False
         self._file: int | None = None
 
     def put(self, fact: Fact) -> None:
@@ -73,10 +74,18 @@ class Outbox:
         try:
             await stream.add(self._redis, batch)
         except (RedisError, OSError, TimeoutError, stream.StreamFull) as error:
-            log.warning("facts_wait", waiting=len(self._waiting), error=str(error))
+            # Said once for each outage, not at every try.
+            if not self._stuck:
+                log.warning("facts_wait", waiting=len(self._waiting), error=str(error))
+            self._stuck = True
             self._news.set()
             return False
-        for _ in batch:
+        if self._stuck:
+            log.info("facts_go_on", waiting=len(self._waiting))
+        self._stuck = False
+        shipped = {one.id for one in batch}
+        # Not as many as were sent: a full queue has dropped its oldest meanwhile.
+        while self._waiting and self._waiting[0].id in shipped:
             self._waiting.popleft()
         if self._waiting:
             self._news.set()

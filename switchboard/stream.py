@@ -81,18 +81,19 @@ def read(fields: dict[str, str]) -> fact.Fact | None:
 async def add(redis: Redis, facts: Sequence[fact.Fact]) -> None:
     """Appends facts in order, all or none, and keeps what another agent would have to know of their calls.
 
-    Raises redis errors, and `StreamFull` beyond the cap.
+    Raises redis errors, and `StreamFull` beyond the cap, with nothing appended.
     """
     if not facts:
         return
+    # Asked before: a writer tries again and again, and each try must not make the stream longer.
+    length: int = await redis.execute_command("XLEN", STREAM)  # type: ignore[no-untyped-call]
+    if length > MAX_LENGTH:
+        raise StreamFull(f"the stream of facts holds {length} entries: is the control service running?")
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.xlen(STREAM)
         for one in facts:
             pipe.xadd(STREAM, write(one))  # type: ignore[arg-type]
             _carry(pipe, one)
-        length, *_ids = await pipe.execute()
-    if length > MAX_LENGTH:
-        raise StreamFull(f"the stream of facts holds {length} entries: is the control service running?")
+        await pipe.execute()
 
 
 def _carry(pipe: Pipeline, one: fact.Fact) -> None:
