@@ -127,6 +127,11 @@ PROMISES: dict[str, str] = {
     "agent.model_fails": "A model that fails is an apology and an end with a reason, never silence.",
     "agent.admission": "A full worker refuses a job at once.",
     "agent.drain": "SIGTERM: running calls finish.",
+    # agent: a call is taken over
+    "resume.unanswered": "An agent that takes a call over apologises and answers the question that was left unanswered.",
+    "resume.goes_on": "It knows the conversation from Redis or from the files of the host, and greets nobody twice.",
+    "resume.ringing": "An agent killed while the phone rings: the next one greets as always.",
+    "resume.worker_gone": "An agent whose worker is gone leaves at once, and the call goes on without it.",
     # agent: the worker
     "worker.lost": "a process that dies in a call is told to the webhook service within half a second",
     "worker.hung": "a process that stands still for a second goes on; for longer, it is killed and told",
@@ -147,6 +152,7 @@ PROMISES: dict[str, str] = {
     "scripted.reply": "The scripted model says or calls what it is told, repeats digits that it was told, and counts.",
     "scripted.tones": "Each process that asks the scripted voice gets a tone of its own.",
     "scripted.failures": "Each scripted part fails as told and works again.",
+    "scripted.stalls": "Each scripted part can stall in the middle of a sentence.",
     # cli
     "trunk.add": "`trunk add` rings at most 30 s, gives each call its room, sends no agent, and lets nobody else in",
     "trunk.doctor": "the doctor names trunks that are open to everyone and rules that send agents by themselves",

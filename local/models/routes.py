@@ -113,9 +113,18 @@ def speech(spoken: sound.Samples, format: str) -> web.Response:
 
 
 async def chat(
-    request: web.Request, asked: wire.ChatRequest, reply: wire.Reply, *, first_s: float = 0.0, each_s: float = 0.0
+    request: web.Request,
+    asked: wire.ChatRequest,
+    reply: wire.Reply,
+    *,
+    first_s: float = 0.0,
+    each_s: float = 0.0,
+    stall_s: float = 0.0,
 ) -> web.StreamResponse:
-    """The reply, whole or streamed; the first words after `first_s`, each later piece `each_s` after that."""
+    """The reply, whole or streamed; the first words after `first_s`, each later piece `each_s` after that.
+
+    `stall_s` is how long a streamed one says nothing after its first clause.
+    """
     if not asked.stream:
         await asyncio.sleep(max(0.0, first_s))
         return web.json_response(wire.completion(reply, asked))
@@ -130,6 +139,8 @@ async def chat(
             await asyncio.sleep(wait)
         due += each_s if index else 0.0
         await response.write(wire.event(chunk))
+        if stall_s and wire.ends_clause(chunk):
+            await asyncio.sleep(stall_s)
     await response.write(wire.DONE)
     await response.write_eof()
     return response

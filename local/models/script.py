@@ -14,7 +14,8 @@ from local.models.tones import Tones
 
 Kind = Literal["stt", "llm", "tts"]
 KINDS: tuple[Kind, ...] = ("stt", "llm", "tts")
-FAILURES = ("error", "hang", "half_open")
+# A `stall` comes in the middle of an answer that was good so far: words, sound, or for hearing the headers alone.
+FAILURES = ("error", "hang", "half_open", "stall")
 VOICES = ("speech", "tones")
 MAX_UTTERANCES = 1_000
 MAX_REPLY = 10_000

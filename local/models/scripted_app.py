@@ -12,6 +12,8 @@ from local.models.script import Kind, Script
 SCRIPT = web.AppKey("script", Script)
 MAX_BODY = 128 * 1024 * 1024
 HANG_S = 120.0
+# How much of a sentence is heard before its sound stalls.
+STALL_AFTER_S = 0.7
 HEARD_KEPT = 200
 
 
@@ -89,7 +91,8 @@ async def _chat(request: web.Request) -> web.StreamResponse:
     asked, times = wire.read_chat(await routes.body(request)), due.script.times
     first_s = times.first_token_ms / 1000 - due.passed_s()
     reply = due.script.reply.to(asked.messages)
-    return await routes.chat(request, asked, reply, first_s=first_s, each_s=times.token_ms / 1000)
+    stall_s = HANG_S if due.stalls else 0.0
+    return await routes.chat(request, asked, reply, first_s=first_s, each_s=times.token_ms / 1000, stall_s=stall_s)
 
 
 async def _speak(request: web.Request) -> web.StreamResponse:
@@ -99,7 +102,11 @@ async def _speak(request: web.Request) -> web.StreamResponse:
     asked = await routes.read_speech(request)
     spoken = await _sound(request, due.script, asked)
     await due.at(due.script.times.tts_ms)
-    return routes.speech(_led_in(spoken, due.script.times.leading_silence_ms), asked.format)
+    sentence = _led_in(spoken, due.script.times.leading_silence_ms)
+    if due.stalls:
+        whole = round(voice.RATE * (due.script.times.leading_silence_ms / 1000 + STALL_AFTER_S))
+        return await due.half(sentence[:whole].astype("<i2").tobytes())
+    return routes.speech(sentence, asked.format)
 
 
 async def _sound(request: web.Request, script: Script, asked: routes.SpeechRequest) -> sound.Samples:
@@ -140,15 +147,24 @@ class _Due:
                 await asyncio.sleep(HANG_S)
                 raise wire.Refused("this failure is scripted", status=504)
             case "half_open":
-                return await self._half()
+                return await self.half({"stt": b'{"te', "llm": b'data: {"id":', "tts": bytes(4_800)}[self._kind])
+            case "stall" if self._kind == "stt":
+                return await self.half(b"")
         return None
 
-    async def _half(self) -> web.StreamResponse:
+    @property
+    def stalls(self) -> bool:
+        """Whether the answer stops in the middle."""
+        return self.script.failures.get(self._kind) == "stall"
+
+    async def half(self, begun: bytes) -> web.StreamResponse:
+        """A good answer's headers and beginning, and nothing more."""
         response = web.StreamResponse()
         response.content_type = {"stt": "application/json", "llm": "text/event-stream", "tts": "audio/pcm"}[
             self._kind
         ]
         await response.prepare(self._request)
-        await response.write({"stt": b'{"te', "llm": b'data: {"id":', "tts": bytes(4_800)}[self._kind])
+        if begun:
+            await response.write(begun)
         await asyncio.sleep(HANG_S)
         return response

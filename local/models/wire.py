@@ -118,6 +118,12 @@ def chunks(reply: Reply, request: ChatRequest) -> Iterator[Json]:
         yield {**head, "choices": [], "usage": _usage(reply, request)}
 
 
+def ends_clause(chunk: Json) -> bool:
+    """Whether the words of a piece of an answer end in punctuation."""
+    said = [choice["delta"].get("content") or "" for choice in chunk["choices"]]
+    return "".join(said).rstrip().endswith((",", ";", ":", ".", "!", "?"))
+
+
 def event(chunk: Json) -> bytes:
     """A server-sent event."""
     return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

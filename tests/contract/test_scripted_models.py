@@ -163,3 +163,30 @@ async def test_each_part_fails_as_it_is_told_and_works_again(models: str, http: 
     await tell(http, models, "failures", {"tts": None})
     async with http.post(f"{models}/v1/audio/speech", json=body) as answer:
         assert answer.status == 200
+
+
+@promise("scripted.stalls")
+async def test_an_answer_stalls_in_the_middle_of_a_sentence(models: str, http: aiohttp.ClientSession) -> None:
+    await tell(http, models, "failures", {"stt": "stall", "llm": "stall", "tts": "stall"})
+    chat = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    words = ""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.0), http.post(f"{models}/v1/chat/completions", json=chat) as answer:
+            async for line in answer.content:
+                if line.startswith(b"data: "):
+                    words += json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+    assert words == "Breakfast is served from seven until half past ten every morning,"
+    sound_so_far = b""
+    with pytest.raises(TimeoutError):
+        async with (
+            asyncio.timeout(1.0),
+            http.post(f"{models}/v1/audio/speech", json={"input": words, "response_format": "pcm"}) as answer,
+        ):
+            async for data in answer.content.iter_any():
+                sound_so_far += data
+    samples = np.frombuffer(sound_so_far, "<i2")
+    assert len(samples) / voice.RATE == pytest.approx(0.93, abs=0.01)
+    assert len(timing.active(samples, voice.RATE)) > 30
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await hear(http, models, samples)
