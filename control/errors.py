@@ -7,7 +7,8 @@ ApiError
 ├── NotFound 404
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import asyncpg
@@ -21,6 +22,9 @@ from starlette.exceptions import HTTPException
 from control.db.pool import DatabaseAway
 
 log = structlog.get_logger(__name__)
+
+# Every request fails while the database is away; one line in so many seconds says it.
+AWAY_LOGGED_EVERY_S = 10.0
 
 
 class ErrorBody(BaseModel):
@@ -109,7 +113,7 @@ def install(app: FastAPI) -> None:
     """Gives every error of `app` the one shape."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(DatabaseAway, _away)
+    app.add_exception_handler(DatabaseAway, _away())
     app.add_exception_handler(asyncpg.DataError, _refused)
     app.add_exception_handler(asyncpg.ProgramLimitExceededError, _refused)
     app.add_exception_handler(asyncpg.IntegrityConstraintViolationError, _overtaken)
@@ -125,9 +129,18 @@ async def _invalid(_request: Request, error: Any) -> JSONResponse:
     return answer(400, sentence(error.errors()))
 
 
-async def _away(_request: Request, error: Exception) -> JSONResponse:
-    log.warning("database_away", error=str(error))
-    return answer(503, "The database is away; try again in a moment.", {"Retry-After": "2"})
+def _away() -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    said_at, refused = float("-inf"), 0
+
+    async def handler(_request: Request, error: Exception) -> JSONResponse:
+        nonlocal said_at, refused
+        refused += 1
+        if time.monotonic() - said_at >= AWAY_LOGGED_EVERY_S:
+            log.warning("database_away", error=str(error), requests=refused)
+            said_at, refused = time.monotonic(), 0
+        return answer(503, "The database is away; try again in a moment.", {"Retry-After": "2"})
+
+    return handler
 
 
 async def _refused(_request: Request, error: Exception) -> JSONResponse:

@@ -32,6 +32,8 @@ _AWAY = (
     asyncpg.InterfaceError,  # type: ignore[attr-defined]
     asyncpg.InternalClientError,  # type: ignore[attr-defined]
 )
+# What a statement may end with when its connection breaks under it; of a connection that lives it is a fault.
+_OF_A_LOST_CONNECTION = (asyncpg.PostgresError, AttributeError, RuntimeError, EOFError)  # type: ignore[attr-defined]
 
 
 class DatabaseAway(Exception):
@@ -71,7 +73,7 @@ class Database:
         with _Named():
             connection = await self._pool.acquire(timeout=ACQUIRE_S)
         try:
-            with _Named():
+            with _Named(connection):
                 yield cast(Connection, connection)
         finally:
             await self._release(connection)
@@ -85,12 +87,15 @@ class Database:
     async def _release(self, connection: Any) -> None:
         try:
             await self._pool.release(connection, timeout=ACQUIRE_S)
-        except _AWAY as error:
+        except (*_AWAY, *_OF_A_LOST_CONNECTION) as error:
             log.debug("connection_lost", error=str(error))
 
 
 class _Named:
     """Gives the many errors of an absent database their one name."""
+
+    def __init__(self, connection: Any = None) -> None:
+        self._connection = connection
 
     def __enter__(self) -> None:
         return None
@@ -99,8 +104,13 @@ class _Named:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Client-side faults of a value are interface errors too, but no outage.
-        if isinstance(error, _AWAY) and not isinstance(error, REFUSED):
+        if isinstance(error, REFUSED):
+            return
+        if isinstance(error, _AWAY) or (isinstance(error, _OF_A_LOST_CONNECTION) and self._is_lost()):
             raise DatabaseAway(f"the database is away: {type(error).__name__}: {error}") from error
+
+    def _is_lost(self) -> bool:
+        return self._connection is not None and bool(self._connection.is_closed())
 
 
 @asynccontextmanager
