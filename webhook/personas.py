@@ -2,12 +2,13 @@
 
 A fresh persona is used without a request. An older one waits 250 ms for the API and is then served, while
 the request goes on behind and refreshes it. Without one the API has 800 ms in all; then the default
-persona answers.
+persona answers. While Redis is away, what this process itself remembers stands for it.
 """
 
 import asyncio
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,14 @@ log = structlog.get_logger(__name__)
 FRESH_S = 60.0
 STALE_WAITS_S = 0.25
 NONE_WAITS_S = 0.8
-CACHE_WAITS_S = 0.2
+# A call that was held up before, by Redis, gives the API this long all the same.
+AT_LEAST_S = 0.4
 # A look-up that nobody waits for any longer still fills the cache within this time.
 REQUEST_S = 5.0
 REACH_S = 0.8
 MAX_LOOKUPS = 256
+# Answers as text that a process remembers, in characters.
+MAX_MEMORY = 16 * 1024 * 1024
 
 Answer = dict[str, JsonValue]
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
@@ -158,6 +162,28 @@ def chosen(variants: list[Variant], campaign: str, caller: str) -> int:
     return len(variants) - 1
 
 
+class Memory:
+    """The latest answers, as text by number; the oldest go."""
+
+    def __init__(self, most: int = MAX_MEMORY) -> None:
+        self._most = most
+        self._texts: OrderedDict[str, str] = OrderedDict()
+        self._size = 0
+
+    def keep(self, number: str, text: str) -> None:
+        self.forget(number)
+        self._texts[number] = text
+        self._size += len(text)
+        while self._size > self._most:
+            self.forget(next(iter(self._texts)))
+
+    def forget(self, number: str) -> None:
+        self._size -= len(self._texts.pop(number, ""))
+
+    def get(self, number: str) -> str | None:
+        return self._texts.get(number)
+
+
 class Personas:
     """Resolves numbers; look-ups are tasks of its own, at most one a number."""
 
@@ -167,14 +193,19 @@ class Personas:
         self._store = store
         self._default = default
         self._metrics = metrics
+        self._memory = Memory()
         self._lookups: dict[str, asyncio.Task[Answer | NoPersona]] = {}
 
-    async def of(self, call: Call) -> Resolved:
-        """Who answers the call. Never raises, and takes 0.8 s at most."""
+    async def of(self, call: Call, *, since: float | None = None) -> Resolved:
+        """Who answers the call. Never raises, and takes 0.8 s at most.
+
+        `since`: when the caller arrived, in monotonic seconds; what has passed since then counts.
+        """
         began = time.monotonic()
         number = normalise(call.dialed)
         rejected = None if number else "it is no number of at most 32 digits, spaces, dashes and brackets"
-        source, answer = await self._answer(number, call.dialed, began) if number else ("default", None)
+        arrived = began if since is None else since
+        source, answer = await self._answer(number, call.dialed, arrived) if number else ("default", None)
         ms = (time.monotonic() - began) * 1000
         self._metrics.lookups.labels(source).inc()
         self._metrics.lookup_seconds.observe(ms / 1000)
@@ -187,11 +218,12 @@ class Personas:
         index = chosen(variants, campaign if isinstance(campaign, str) else number or "", _caller(call))
         return _resolved(source, variants[index].persona, index, ms)
 
-    async def _answer(self, number: str, dialed: str, began: float) -> tuple[PersonaSource, Answer | None]:
+    async def _answer(self, number: str, dialed: str, arrived: float) -> tuple[PersonaSource, Answer | None]:
         cached = await self._cached(number)
         if cached is not None and 0 <= time.time() - cached.at < FRESH_S:
             return "cache", cached.answer
-        patience = STALE_WAITS_S if cached else max(0.0, NONE_WAITS_S - (time.monotonic() - began))
+        left = NONE_WAITS_S - (time.monotonic() - arrived)
+        patience = STALE_WAITS_S if cached else max(AT_LEAST_S, left)
         lookup = self._lookup(number, dialed)
         done = (await asyncio.wait([lookup], timeout=patience))[0] if lookup else set()
         if lookup is None or not done or lookup.exception() is not None:
@@ -200,12 +232,16 @@ class Personas:
         return ("default", None) if isinstance(answer, NoPersona) else ("api", answer)
 
     async def _cached(self, number: str) -> Cached | None:
+        text = await self._store.persona(number)
+        if text is None and self._store.away:
+            text = self._memory.get(number)
         try:
-            async with asyncio.timeout(CACHE_WAITS_S):
-                text = await self._store.persona(number)
-            return Cached.model_validate_json(text) if text else None
-        except (TimeoutError, ValidationError, RecursionError):
+            cached = Cached.model_validate_json(text) if text else None
+        except (ValidationError, RecursionError):
             return None
+        if text and cached:
+            self._memory.keep(number, text)
+        return cached
 
     def _lookup(self, number: str, dialed: str) -> asyncio.Task[Answer | NoPersona] | None:
         running = self._lookups.get(number)
@@ -229,9 +265,12 @@ class Personas:
     async def _asked(self, number: str, dialed: str) -> Answer | NoPersona:
         answer = await self._api.ask(self._outbound, dialed)
         if isinstance(answer, NoPersona):
+            self._memory.forget(number)
             await self._store.forget_persona(number)
             return answer
-        await self._store.keep_persona(number, Cached(at=time.time(), answer=answer).model_dump_json())
+        text = Cached(at=time.time(), answer=answer).model_dump_json()
+        self._memory.keep(number, text)
+        await self._store.keep_persona(number, text)
         return answer
 
     async def close(self) -> None:

@@ -24,8 +24,10 @@ MAX_CALLS = 20_000
 # An answer of the Persona API as JSON, with its wrapping.
 MAX_PERSONA = 512 * 1024
 PERSONA_TTL_S = 7 * 24 * 3600
-# After a failure Redis is left alone for so long, so that one that hangs does not hold every call up.
-REST_S = 1.0
+# What a caller waits for Redis, at most. After a failure no caller waits for it until it answered the watcher,
+# which asks every two seconds, or until it was left alone for so long: one that hangs holds up one call, not each.
+WAITS_S = 0.2
+REST_S = 6.0
 # Event ids remembered in this process; a repeat comes within LiveKit's 15 s of retries.
 SEEN = 10_000
 
@@ -42,11 +44,18 @@ class Store:
         self._is_away = False
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    async def _ask(self, *command: str | int) -> Any:
-        if time.monotonic() < self._rests_until:
+    @property
+    def away(self) -> bool:
+        """Whether Redis did not answer the last time that it was asked."""
+        return self._is_away
+
+    async def _ask(self, *command: str | int, waited_for: bool = True) -> Any:
+        """`waited_for`: a caller waits for the answer."""
+        if waited_for and time.monotonic() < self._rests_until:
             raise Away
         try:
-            answer = await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(WAITS_S if waited_for else None):
+                answer = await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as error:
             self._rests_until = time.monotonic() + REST_S
             if not self._is_away:
@@ -55,7 +64,7 @@ class Store:
             raise Away from None
         if self._is_away:
             log.info("redis_back")
-        self._is_away = False
+        self._is_away, self._rests_until = False, 0.0
         return answer
 
     async def ping(self) -> bool:
@@ -151,7 +160,7 @@ class Store:
     async def calls(self) -> Mapping[str, str] | None:
         """The live calls on record, text by call id; None without Redis."""
         try:
-            found = await self._ask("HGETALL", CALLS)
+            found = await self._ask("HGETALL", CALLS, waited_for=False)
         except Away:
             return None
         return {str(key): str(value) for key, value in list(found.items())[:MAX_CALLS]}
