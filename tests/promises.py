@@ -135,6 +135,9 @@ PROMISES: dict[str, str] = {
     # agent: the worker
     "worker.lost": "a process that dies in a call is told to the webhook service within half a second",
     "worker.hung": "a process that stands still for a second goes on; for longer, it is killed and told",
+    "worker.killed": "a killed worker leaves no process behind, ends no call on record, and is followed on its port; "
+    "one that drains tells who dies, and a second signal ends it at once",
+    "worker.registers_again": "a worker says that it is not ready while LiveKit is away, and is registered right after",
     # tests/contract/test_deployment.py
     "deploy.livekit": "The LiveKit server takes livekit.yaml with compose's environment, and would refuse an unknown key.",
     "deploy.valkey": "Each process may do in Valkey what it has to, and nothing with the others' keys.",
