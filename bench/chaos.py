@@ -17,10 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.disasters.scene import Options, Row
-from bench.stack import BenchFailed
+from bench.stack import BenchFailed, measured
 
 # Each is a module of `bench.disasters` with `async def run(options: Options) -> list[Row]`. The long ones come last.
 SCENARIOS = ("killed", "stopped", "worker", "drained", "overload", "webhook", "soak", "alarm")
+# A table whose lines break cannot be pasted.
+WIDTH = 180
 
 
 def main() -> int:
@@ -28,12 +30,14 @@ def main() -> int:
     told = _parser().parse_args()
     if told.record is not None:
         told.record.mkdir(parents=True, exist_ok=True)
-    options = Options(
-        calls=told.calls, at_once=told.at_once, minutes=told.minutes, quick=told.quick, record=told.record
-    )
+    try:
+        options = _options(told)
+    except BenchFailed as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
     rows: list[Row] = []
     failed = False
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=WIDTH)
     for name in told.scenarios or SCENARIOS:
         began, load = time.monotonic(), os.getloadavg()[0]
         try:
@@ -52,10 +56,18 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _options(told: argparse.Namespace) -> Options:
+    given = {name: getattr(told, name) for name in ("calls", "at_once", "minutes", "quick", "record")}
+    if told.home is None:
+        return Options(**given)
+    with measured("scripted", home=told.home, scripted=told.scripted) as running:
+        return Options(**given, running=running)
+
+
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("what", "seen", "wanted", ""):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for row in rows:
         verdict = "" if not row.wanted else "met" if row.met else "[bold]missed[/bold]"
         table.add_row(row.what, row.figure, row.wanted, verdict)
@@ -79,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--at-once", type=int, help="how many of them at any time")
     made.add_argument("--minutes", type=float, help="how long the ones last that take their time")
     made.add_argument("--quick", action="store_true", help="few calls and short outages")
+    made.add_argument("--home", type=Path, help="harm the stack that runs in this SWITCHBOARD_HOME")
+    made.add_argument("--scripted", metavar="URL", help="with --home: where its scripted models listen")
     made.add_argument("--record", type=Path, metavar="DIR", help="keep each call as a stereo WAV, caller left")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the rows, and every case, as JSON")
     return made

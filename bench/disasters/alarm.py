@@ -10,10 +10,9 @@ from typing import Any
 
 from bench.disasters import ledger
 from bench.disasters.scene import Options, Row, none_of, spread
-from bench.disasters.talking import Ground, caller_number, ground, kept, now
+from bench.disasters.talking import Ground, caller_number, ground, kept, now, waits
 from bench.figures import Spread
 from bench.stack import BenchFailed
-from bench.talk import heard
 
 MINUTES, QUICK_MINUTES, AT_ONCE = 120.0, 2.0, 4
 TURNS = 8
@@ -80,9 +79,7 @@ async def _call(options: Options, place: Ground) -> Case:
             await talking.turn(place.words.sentence())
     finally:
         await talking.call.hang_up()
-    with contextlib.suppress(BenchFailed):
-        spoken = heard(await kept(options, talking), talking.said)
-        case.waits = tuple(one.voice_to_voice for one in spoken)
+    case.waits = tuple(waits(await kept(options, talking), talking.said))
     entry = await ledger.ended(place.found.stack, case.call_id)
     if entry is not None:
         case.attempts = entry.attempts
@@ -91,13 +88,13 @@ async def _call(options: Options, place: Ground) -> Case:
 
 
 def _rows(cases: list[Case], minutes: float) -> list[Row]:
-    waits = [wait for one in cases for wait in one.waits]
-    found = Spread.of(waits)
+    heard = [wait for one in cases for wait in one.waits]
+    found = Spread.of(heard)
     calls = f" of {len(cases)} calls"
     return [
         none_of(f"{minutes:g} min with all cores busy: agents lost", sum(len(one.lost) for one in cases), calls),
         none_of("  calls that had more than one agent", sum(one.attempts > 1 for one in cases), calls),
         none_of("  calls that were not answered", sum(bool(one.fault) for one in cases), calls),
-        Row("  turns without a reply", f"{sum(wait is None for wait in waits)} of {len(waits)}", "", met=True),
+        Row("  turns without a reply", f"{heard.count(None)} of {len(heard)}", "", met=True),
         Row("  voice to voice", spread(found) if found else "none", "", met=True),
     ]

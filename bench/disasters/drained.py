@@ -10,8 +10,8 @@ from typing import Any
 from bench.disasters import ledger
 from bench.disasters.jobs import Worker, first_worker, ready, second_worker
 from bench.disasters.scene import Options, Row, all_of, none_of
-from bench.disasters.talking import Ground, caller_number, ground, kept
-from bench.talk import Talk, heard
+from bench.disasters.talking import Ground, caller_number, ground, kept, waits
+from bench.talk import Talk
 
 CALLS, NEW = 5, 3
 TURNS = 3
@@ -81,8 +81,8 @@ async def _talk(place: Ground, talking: Talk) -> None:
 async def _end(options: Options, place: Ground, case: Case, talking: Talk) -> None:
     case.cut = talking.call.ended.done()
     await talking.call.hang_up()
-    spoken = heard(await kept(options, talking), talking.said)
-    case.turns, case.missed = len(spoken), sum(one.reply is None for one in spoken)
+    spoken = waits(await kept(options, talking), talking.said)
+    case.turns, case.missed = len(spoken), spoken.count(None)
     entry = await ledger.ended(place.found.stack, case.call_id)
     if entry is not None:
         case.attempts, case.reason = entry.attempts, entry.reason

@@ -11,10 +11,9 @@ import aiohttp
 from bench.disasters import ledger
 from bench.disasters.jobs import first_worker
 from bench.disasters.scene import Options, Row, none_of, share, spread
-from bench.disasters.talking import Ground, caller_number, ground, kept
+from bench.disasters.talking import Ground, caller_number, ground, kept, waits
 from bench.figures import Spread
-from bench.stack import BenchFailed
-from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Talk, heard
+from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Talk
 from local.phone.caller import CallFailed
 
 TURNS, QUICK_TURNS = 3, 1
@@ -74,11 +73,7 @@ async def _offered(options: Options, place: Ground, at: int, turns: int) -> Case
         await _talk(place, talking, case, at, turns)
     finally:
         await talking.call.hang_up()
-    try:
-        spoken = heard(await kept(options, talking), talking.said)
-        case.waits = tuple(one.voice_to_voice for one in spoken)
-    except BenchFailed:
-        case.waits = (None,)
+    case.waits = tuple(waits(await kept(options, talking), talking.said))
     entry = await ledger.ended(place.found.stack, case.call_id)
     case.reason = entry.reason if entry else None
     return case
@@ -95,15 +90,20 @@ async def _talk(place: Ground, talking: Talk, case: Case, at: int, turns: int) -
 def _rows(cases: list[Case], fit: int) -> list[Row]:
     answered, others = [one for one in cases if one.answered], [one for one in cases if not one.answered]
     served = sum(one.served for one in cases)
-    waits = [wait for one in answered for wait in one.waits]
-    found, refused = Spread.of(waits), Spread.of(one.took_s for one in others)
+    heard = [wait for one in answered for wait in one.waits]
+    found, refused = Spread.of(heard), Spread.of(one.took_s for one in others)
     worst = bool(found and found.worst <= WAIT_WORST_S)
     after = f" (after {spread(refused)})" if refused else ""
     soon = [one.status == BUSY and one.took_s <= BUSY_WITHIN_S for one in others]
     return [
         Row(f"{len(cases)} calls at once where {fit} fit: served", str(served), str(fit), served == fit),
         Row("  their voice to voice", spread(found) if found else "none", f"worst ≤ {WAIT_WORST_S:g} s", worst),
-        none_of("  their turns without a reply", sum(wait is None for wait in waits), f" of {len(waits)}"),
-        Row("  the others hear busy", f"{share(sum(soon), len(soon))}{after}", f"≤ {BUSY_WITHIN_S:g} s", all(soon)),
+        none_of("  their turns without a reply", heard.count(None), f" of {len(heard)}"),
+        Row(
+            "  the others hear busy",
+            f"{share(sum(soon), len(soon))}{after}",
+            f"≤ {BUSY_WITHIN_S:g} s",
+            bool(soon) and all(soon),
+        ),
         none_of("  lost or silent calls", sum(not one.served and one.status != BUSY for one in cases)),
     ]

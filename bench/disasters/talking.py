@@ -13,7 +13,7 @@ from bench.disasters.scene import Options
 from bench.script import Script
 from bench.sounds import Utterance, utterance, utterances
 from bench.stack import BenchFailed, Measured
-from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Talk
+from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Said, Talk, heard
 from bench.voice import SENTENCES
 from local.phone.caller import Caller, CallFailed
 
@@ -124,6 +124,20 @@ async def keep_talking(talking: Talk, words: Words, until: asyncio.Event) -> Non
 async def kept(options: Options, talking: Talk) -> Any:
     """The recording so far, also as a file when there is a folder for it."""
     return await talking.recorded(options.record)
+
+
+def waits(stereo: Any, said: Sequence[Said]) -> list[float | None]:
+    """Voice to voice of each turn; None for one that had no reply, or was not said because the call was over."""
+    ends = [one.began for one in said[1:]] + [float("inf")]
+    return [_wait(stereo, one, until) for one, until in zip(said, ends, strict=True)]
+
+
+def _wait(stereo: Any, said: Said, until: float) -> float | None:
+    try:
+        (found,) = heard(stereo, [said])
+    except BenchFailed:
+        return None
+    return found.voice_to_voice if found.reply is not None and found.reply < until else None
 
 
 def since_start(talking: Talk, at: float) -> float:

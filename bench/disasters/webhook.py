@@ -14,10 +14,10 @@ from typing import Any
 from bench.disasters import ledger
 from bench.disasters.doored import doored
 from bench.disasters.scene import Options, Row, all_of, none_of, within
-from bench.disasters.talking import Ground, caller_number, ground, keep_talking, kept, now
+from bench.disasters.talking import Ground, caller_number, ground, keep_talking, kept, now, waits
 from bench.door import Door
 from bench.stack import BenchFailed, Measured
-from bench.talk import GREETING_LIMIT_S, Talk, heard
+from bench.talk import GREETING_LIMIT_S, Talk
 from local import probe
 from local.phone.caller import CallFailed
 from tests.e2e.stack import LocalStack
@@ -144,8 +144,8 @@ async def _running_calls(options: Options, place: Ground, running: list[Talk], w
     for talking in running:
         cut = talking.call.ended.done()
         await talking.call.hang_up()
-        spoken = heard(await kept(options, talking), talking.said)
-        turns, missed = turns + len(spoken), missed + sum(one.reply is None for one in spoken)
+        spoken = waits(await kept(options, talking), talking.said)
+        turns, missed = turns + len(spoken), missed + spoken.count(None)
         entry = await ledger.ended(place.found.stack, talking.call.call_id)
         harmed += bool(cut or entry is None or entry.attempts != 1)
     return [
