@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,21 @@ class AgentProcess:
     redis_url: str
     process: asyncio.subprocess.Process
     log: Path
-    port: int
+    environment: Mapping[str, str]
     phones: list[Phone] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        """Where the worker tells of its health."""
+        return int(self.environment["AGENT_PORT"])
+
+    @contextlib.asynccontextmanager
+    async def another(self, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """One more worker of the same installation, ready, while the body runs; its log is `another.log`."""
+        env = {**self.environment, **settings}
+        async with running_module(self.log.with_name("another.log"), env, "agent") as process:
+            await until_ok(f"http://127.0.0.1:{env['AGENT_PORT']}/ready")
+            yield process
 
     async def ring(self, **attributes: str) -> Phone:
         """A phone that rings in a room of its own."""
@@ -189,19 +202,21 @@ class AgentProcess:
 
     async def say(self, phone: Phone, *parts: str | float) -> None:
         """Says texts with pauses (numbers: seconds) between them; the scripted model knows their words."""
+        await phone.play(await self.taught(*parts))
+
+    async def taught(self, *parts: str | float, also: Sequence[str] = ()) -> sound.Samples:
+        """The sound of texts and pauses, whose words the scripted models know, and those at other addresses too."""
         spoken = await timing.speak(list(parts), "flite:rms")
         wav = base64.b64encode(sound.write_wav(spoken.samples, voice.RATE)).decode()
         words = [[word.text, word.end_s] for word in spoken.words]
-        await self.script("utterances", {"utterances": [{"text": spoken.text, "wav_base64": wav, "words": words}]})
-        await phone.play(spoken.samples)
+        told = {"utterances": [{"text": spoken.text, "wav_base64": wav, "words": words}]}
+        for models in (self.models, *also):
+            await _tell(f"{models}/scripted/utterances", told)
+        return spoken.samples
 
     async def script(self, what: str, told: Mapping[str, Any]) -> None:
         """Tells the scripted models what to do."""
-        async with (
-            aiohttp.ClientSession() as http,
-            http.post(f"{self.models}/scripted/{what}", json=dict(told)) as answer,
-        ):
-            assert answer.status < 300, await answer.text()
+        await _tell(f"{self.models}/scripted/{what}", told)
 
     async def forget_script(self) -> None:
         """The models answer as they do at first."""
@@ -227,6 +242,11 @@ class AgentProcess:
         return [room.name for room in answer.rooms]
 
 
+async def _tell(url: str, told: Mapping[str, Any]) -> None:
+    async with aiohttp.ClientSession() as http, http.post(url, json=dict(told)) as answer:
+        assert answer.status < 300, await answer.text()
+
+
 @contextlib.asynccontextmanager
 async def agent_process(**settings: str) -> AsyncIterator[AgentProcess]:
     """Starts all of it, waits until the agent is registered, and ends it again."""
@@ -246,14 +266,14 @@ async def agent_process(**settings: str) -> AsyncIterator[AgentProcess]:
             **settings,
         }
         await stack.enter_async_context(
-            _running(folder / "models.log", env, "local.models.scripted", "--port", str(models))
+            running_module(folder / "models.log", env, "local.models.scripted", "--port", str(models))
         )
-        process = await stack.enter_async_context(_running(folder / "agent.log", env, "agent"))
+        process = await stack.enter_async_context(running_module(folder / "agent.log", env, "agent"))
         client = await stack.enter_async_context(server.client())
         log = folder / "agent.log"
-        made = AgentProcess(server, client, f"http://127.0.0.1:{models}", redis.url, process, log, agent)
-        await _until_ok(f"{made.models}/health")
-        await _until_ok(f"http://127.0.0.1:{agent}/ready")
+        made = AgentProcess(server, client, f"http://127.0.0.1:{models}", redis.url, process, log, env)
+        await until_ok(f"{made.models}/health")
+        await until_ok(f"http://127.0.0.1:{agent}/ready")
         try:
             yield made
         finally:
@@ -262,7 +282,9 @@ async def agent_process(**settings: str) -> AsyncIterator[AgentProcess]:
 
 
 @contextlib.asynccontextmanager
-async def _running(log: Path, env: Mapping[str, str], *module: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running_module(
+    log: Path, env: Mapping[str, str], *module: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *module, stdout=out, stderr=out, env=dict(env)
@@ -273,7 +295,7 @@ async def _running(log: Path, env: Mapping[str, str], *module: str) -> AsyncIter
         await stop(process)
 
 
-async def _until_ok(url: str) -> None:
+async def until_ok(url: str) -> None:
     async with asyncio.timeout(READY_S), aiohttp.ClientSession() as http:
         while True:
             with contextlib.suppress(aiohttp.ClientError):

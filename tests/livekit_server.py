@@ -99,11 +99,16 @@ def configuration(port: int, udp_port: int, key: str, secret: str, webhooks: Seq
 
 @contextlib.asynccontextmanager
 async def livekit_server(
-    *, webhooks: Sequence[str] = (), room: Mapping[str, int] | None = None
+    *, webhooks: Sequence[str] = (), room: Mapping[str, int] | None = None, like: LiveKitServer | None = None
 ) -> AsyncIterator[LiveKitServer]:
-    """Starts a server, waits until it answers, and stops it again. `room` overrides its room settings."""
+    """Starts a server, waits until it answers, and stops it again. `room` overrides its room settings.
+
+    `like`: it comes back where that one was, with its keys.
+    """
     key, secret = "test" + secrets.token_hex(4), secrets.token_hex(24)
     port = free_port()
+    if like is not None:
+        key, secret, port = like.api_key, like.api_secret, int(like.http.rpartition(":")[2])
     config = configuration(port, free_port(socket.SOCK_DGRAM), key, secret, webhooks)
     if room:
         config["room"] = dict(room)

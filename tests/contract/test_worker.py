@@ -4,17 +4,20 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from switchboard import stream
-from tests.agent_process import AgentProcess, Phone, agent_process
+from tests.agent_process import AgentProcess, Phone, agent_process, running_module, until_ok
+from tests.livekit_server import free_port, livekit_server
 from tests.promises import promise
 from tests.room_guest import eventually
 
@@ -141,3 +144,75 @@ async def test_a_process_that_stands_still_goes_on_after_a_second_and_is_killed_
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     await phone.hang_up()
+
+
+@promise("worker.killed")
+async def test_a_killed_worker_leaves_nothing_behind_and_the_call_to_others() -> None:
+    async with station() as killed:
+        phone, pid = await killed.call()
+        processes = psutil.Process(killed.agent.process.pid).children(recursive=True)
+        assert pid in [one.pid for one in processes]
+        killed.agent.process.kill()
+        await eventually(lambda: not any(_runs(one) for one in processes), 1.0)
+        async with killed.agent.another() as next_one:
+            assert len(killed.told.ready()) == 2
+            assert phone.name in await killed.agent.rooms()
+            assert "call_ended" not in [one.kind for one in await killed.agent.facts(phone.call_id)]
+            await _hurried(killed, next_one)
+
+
+async def _hurried(worker: Station, process: asyncio.subprocess.Process) -> None:
+    """A worker that drains still tells who dies, and ends its calls at once when it is told to stop again."""
+    (dying, pid), (other, _pid) = await worker.call(), await worker.call()
+    process.terminate()
+    await until_status(f"http://127.0.0.1:{worker.agent.port}/ready", 503)
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: bool(worker.told.about(dying, "lost")), 5)
+    assert [body["reason"] for body, _at in worker.told.about(dying, "lost")] == ["died"]
+    assert process.returncode is None
+    process.terminate()
+    assert await asyncio.wait_for(process.wait(), 5) == 0
+    assert [body["reason"] for body, _at in worker.told.about(other, "lost")] == ["left"]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@promise("worker.registers_again")
+async def test_a_worker_is_registered_again_as_soon_as_livekit_is_back(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        told = await stack.enter_async_context(listening())
+        async with livekit_server() as server:
+            env = {
+                **os.environ,
+                **server.environment(),
+                "AGENT_PORT": str(free_port()),
+                "SWITCHBOARD_HOME": str(tmp_path),
+                "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+                "WEBHOOK_URL": told.url,
+                "INTERNAL_TOKEN": TOKEN,
+            }
+            ready = f"http://127.0.0.1:{env['AGENT_PORT']}/ready"
+            await stack.enter_async_context(running_module(tmp_path / "log", env, "agent"))
+            await until_ok(ready)
+        await until_status(ready, 503)
+        async with livekit_server(like=server):
+            back = asyncio.get_running_loop().time()
+            await until_ok(ready)
+            assert asyncio.get_running_loop().time() - back < 1.5
+        await eventually(lambda: len(told.ready()) == 2)
+        assert told.ready()[0] == told.ready()[1]
+        assert (tmp_path / "log").read_text().count("no_beat") == 1
+
+
+async def until_status(url: str, status: int) -> None:
+    async with aiohttp.ClientSession() as http, asyncio.timeout(5):
+        while True:
+            async with http.get(url) as answer:
+                if answer.status == status:
+                    return
+            await asyncio.sleep(0.02)
