@@ -140,7 +140,7 @@ async def test_the_next_agent_knows_the_conversation_from_redis_or_from_files(ag
             path.rename(path.with_suffix(".elsewhere"))
     else:
         async with stream.connect(agent.redis_url) as redis:
-            await redis.execute_command("CLIENT", "PAUSE", 2_000)
+            await redis.execute_command("CLIENT", "PAUSE", 2_000)  # type: ignore[no-untyped-call]
     facts = await call.replace()
     assert _resumed(facts) == {"attempt": 2, "items": 4, "unanswered": False}
     await eventually(lambda: call.spoken == [f"{LOST_YOU} {GO_ON}"], 5)
