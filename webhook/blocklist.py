@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 PAUSE_S = 2.0
 ANSWER_S = 2.0
 FIRST_ANSWER_S = 1.0
+FAILURES_TOLD = 2
 # The list is put in Redis when it changes, and so often again, as Redis may have lost it.
 KEPT_FOR_S = 60.0
 # What carriers and exchanges put where a caller keeps the number back.
@@ -66,7 +67,7 @@ class Blocklist:
         self._blocked = Blocked()
         self._text: bytes | None = None
         self._kept_at = float("-inf")
-        self._trouble = ""
+        self._failures = 0
 
     def blocks(self, call: Call) -> bool:
         """Whether the call gets no agent. Browsers have no number, and are never blocked."""
@@ -75,7 +76,6 @@ class Blocklist:
     async def begin(self) -> None:
         """Comes to a list before the first call: the one in Redis, and control's if that answers within 1 s."""
         await self._recall()
-        # Control often starts beside us; `run` says so when it stays away.
         with contextlib.suppress(_NoList):
             await self._refresh(FIRST_ANSWER_S)
 
@@ -85,7 +85,7 @@ class Blocklist:
             await asyncio.sleep(PAUSE_S)
             try:
                 await self._refresh(ANSWER_S)
-                self._trouble = ""
+                self._failures = 0
             except _NoList as error:
                 self._complain(str(error))
                 await self._recall()
@@ -138,11 +138,11 @@ class Blocklist:
         try:
             if found is not None:
                 self._take(found.encode())
-        except _NoList as error:
-            self._complain(f"in Redis, {error}")
+        except _NoList:
+            log.warning("blocklist_in_redis_skipped")
 
     def _complain(self, trouble: str) -> None:
-        # Said once for each trouble, not every few seconds.
-        if trouble != self._trouble:
+        self._failures += 1
+        # Said once, not every few seconds, and not of a control that is just starting beside us.
+        if self._failures == FAILURES_TOLD:
             log.warning("blocklist_not_refreshed", error=trouble[:200], entries=len(self._blocked))
-        self._trouble = trouble

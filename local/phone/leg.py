@@ -13,6 +13,8 @@ from local.phone.media import RATE, Bridge
 from switchboard.settings import Settings
 
 JOIN_TIMEOUT_S = 10.0
+# What the library needs at most to join, or to give up.
+JOIN_ENDS_S = 30.0
 LEAVE_TIMEOUT_S = 5.0
 SIGNAL_TIMEOUT_S = 5.0
 
@@ -31,6 +33,7 @@ class Leg:
         self.source = rtc.AudioSource(RATE, 1, queue_size_ms=0)
         self._settings, self._parties, self._attributes = settings, parties, attributes
         self._room = rtc.Room()
+        self._connecting: asyncio.Task[None] | None = None
         self._track = rtc.LocalAudioTrack.create_audio_track(self.identity, self.source)
 
     async def join(self, bridge: Bridge, on_gone: Callable[[], None]) -> None:
@@ -43,13 +46,22 @@ class Leg:
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
-                await self._room.connect(self._settings.livekit_url, self._token())
+                await asyncio.shield(self._connect())
                 await self._room.local_participant.publish_track(self._track, options)
         except (TimeoutError, rtc.ConnectError, rtc.participant.PublishTrackError) as error:
             raise RoomUnavailable(f"LiveKit at {self._settings.livekit_url} let no caller in: {error}") from error
 
+    def _connect(self) -> asyncio.Task[None]:
+        # Never cancelled: 15 s after a join that nobody took up, the library ends the whole process.
+        connecting = asyncio.create_task(self._room.connect(self._settings.livekit_url, self._token()), name="join")
+        connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._connecting = connecting
+        return connecting
+
     async def leave(self) -> None:
-        """Leaves the room, within 5 s."""
+        """Leaves the room, within 5 s; before that, a join that still is under way comes to its end."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting], timeout=JOIN_ENDS_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await self._room.disconnect()

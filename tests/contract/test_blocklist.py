@@ -158,7 +158,7 @@ async def test_a_blocked_caller_is_refused_while_it_rings_and_others_are_served(
         lists.asked.clear()
         async with Line(livekit, sip(dialed="+15550100077", number=NUISANCE)) as line:
             assert await post(livekit, service, line.event()) == 200
-            assert await until(lambda: _is_gone(livekit, line.room), timeout_s=2)
+            assert await until(lambda: _is_gone(livekit, line.room), timeout_s=3)
         ended = await until(lambda: _ended(control, line.call_id))
         assert (ended["reason"], ended["caller"], ended["persona"]) == ("blocked", NUISANCE, None)
         assert [one["kind"] for one in ended["events"]] == ["call_arrived", "call_ended"]
