@@ -34,7 +34,7 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file; it holds secre
     """Save the whole installation to a file, also while calls run."""
     settings = settings_here()
     manifest, held, files = asyncio.run(_backup(settings, file))
-    typer.echo(f"{file}: {held}, {files} files of facts, {_size(file)}.")
+    typer.echo(f"{file}: {held}, {dump.count(files, 'file')} of facts, {_size(file)}.")
     typer.echo(f"Made by version {manifest.version}. It holds keys, so keep it closed; .env is not in it.")
 
 
