@@ -55,22 +55,28 @@ class Fence:
         self._until = min(self._until, self._clock() + LEAVE_S)
 
     def _tick(self) -> None:
+        # After a stop either of the two may come first: the loop must not pass its own lateness over.
+        self._judge()
         self._ticked = self._clock()
         self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _watch(self) -> None:
         while not self._down.wait(WATCH_S):
-            # The tick is read before the clock: one that comes in between must not seem late.
-            ticked = self._ticked
-            late = self._clock() - ticked - TICK_S
-            if late > LATE_S:
-                _say(f"the event loop was {late:.1f} s late")
-                self._leave(STATUS)
-                return
-            if self._clock() > self._until:
-                _say("the worker is gone")
-                self._leave(STATUS)
-                return
+            self._judge()
+
+    def _judge(self) -> None:
+        # The tick is read before the clock: one that comes in between must not seem late.
+        ticked = self._ticked
+        late = self._clock() - ticked - TICK_S
+        if late > LATE_S:
+            self._end(f"the event loop was {late:.1f} s late")
+        elif self._clock() > self._until:
+            self._end("the worker is gone")
+
+    def _end(self, why: str) -> None:
+        self._down.set()
+        _say(why)
+        self._leave(STATUS)
 
 
 def _say(why: str) -> None:

@@ -66,7 +66,7 @@ class Worker:
 
     def _closed(self, process: JobExecutor) -> None:
         job = process.running_job
-        if job is None or getattr(process, "exitcode", 0) == 0 or self.lifelines.knew(job.job.id):
+        if job is None or self.lifelines.knew(job.job.id):
             return
         told = DispatchMetadata.read(job.job.metadata)[0]
         self.admission.lost(told.call_id if told else None, told.attempt if told else 0, "died")
