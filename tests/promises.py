@@ -124,7 +124,8 @@ PROMISES: dict[str, str] = {
     "agent.flat_metadata": "A persona at top level, in the older spelling, is applied.",
     "agent.prompt_is_private": "Participants get nothing of the prompt.",
     "agent.text_of_others": "Text from anybody but the caller is not the caller's words.",
-    "agent.model_fails": "A model that fails is an apology and an end with a reason, never silence.",
+    "agent.model_outage": "STT, LLM, voice erring, silent or stalling: another one's answer, or an apology and the end.",
+    "agent.emergency": "An emergency is answered with the installation's sentence, word for word, without the model.",
     "agent.admission": "A full worker refuses a job at once.",
     "agent.drain": "SIGTERM: running calls finish.",
     # agent: a call is taken over
@@ -172,6 +173,13 @@ PROMISES: dict[str, str] = {
     "backup.refused": "A restore of no backup, of a newer version or over data is refused in one sentence.",
     "backup.all_or_nothing": "A restore that fails half way changes nothing.",
     "backup.stack": "A running stack is backed up, and goes on in another home; calls that were live have an end.",
+    # tests/e2e/test_chaos.py
+    "chaos.killed": "The process of a call killed at any instant: the caller hears the AI again, which remembers.",
+    "chaos.stopped": "A process stopped for a moment goes on, one stopped longer is replaced, and two never talk at once.",
+    "chaos.worker": "A whole worker killed: its calls go on with the next one, which remembers.",
+    "chaos.drained": "A worker that is told to end cuts no call and takes no new one.",
+    "chaos.overload": "Twice the calls that fit: those that fit are served, the others hear busy.",
+    "chaos.webhook": "The webhook service killed, or webhooks dropped: calls go on, and who rings meanwhile is answered after.",
     # whole calls
     "call.persona": "Each number is answered by its persona from its facts; another number by the default persona.",
     "call.log": "Every fact of a call is in Postgres once, in order, without gaps.",

@@ -39,7 +39,7 @@ async def run(options: Options) -> list[Row]:
     """So many calls at any time until the minutes are over."""
     minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
     cases: list[Case] = []
-    async with options.stack() as found, ground(found) as place, _busy(minutes * 60 + SPARE_S):
+    async with options.stack() as found, ground(found, options) as place, _busy(minutes * 60 + SPARE_S):
         end = now() + minutes * 60
 
         async def one_after_another(at: int) -> None:

@@ -4,17 +4,19 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from bench.disasters import ledger
 from bench.disasters.jobs import Worker, first_worker, ready, second_worker
 from bench.disasters.scene import Options, Row, all_of, none_of
-from bench.disasters.talking import Ground, caller_number, ground, kept, waits
+from bench.disasters.talking import Ground, Talking, caller_number, ground, kept, waits
 from bench.talk import Talk
 
-CALLS, NEW = 5, 3
-TURNS = 3
+CALLS, QUICK_CALLS = 5, 2
+NEW, QUICK_NEW = 3, 1
+TURNS, QUICK_TURNS = 3, 1
 
 
 @dataclass(slots=True)
@@ -36,33 +38,37 @@ class Case:
         return not self.cut and not self.missed and self.attempts == 1 and self.reason == "caller_hung_up"
 
     def as_json(self) -> Mapping[str, Any]:
-        return {"scenario": "drained"} | {name: getattr(self, name) for name in self.__slots__}
+        return (
+            {"scenario": "drained"} | {name: getattr(self, name) for name in self.__slots__} | {"whole": self.whole}
+        )
 
 
 async def run(options: Options) -> list[Row]:
     """Calls of one worker, which is then told to end; new calls; turns in all of them."""
-    count = options.calls or CALLS
-    async with options.stack() as found, ground(found) as place:
+    count, new = options.count(CALLS, QUICK_CALLS), QUICK_NEW if options.quick else NEW
+    async with options.stack() as found, ground(found, options) as place, AsyncExitStack() as owned:
         first = first_worker(found.stack)
         await ready(first)
-        running = [await place.greeted(caller_number()) for _ in range(count)]
-        async with second_worker(found.stack) as second:
-            before = first.pid
-            os.kill(before, signal.SIGTERM)
-            await asyncio.sleep(1.0)
-            fresh = [await place.greeted(caller_number()) for _ in range(NEW)]
-            cases = [Case(False, one.call.call_id) for one in running]
-            cases += [Case(True, one.call.call_id) for one in fresh]
-            await _where(cases, first, second)
-            await asyncio.gather(*(_talk(place, one) for one in (*running, *fresh)))
-            for case, talking in zip(cases, (*running, *fresh), strict=True):
-                await _end(options, place, case, talking)
-            await asyncio.to_thread(found.stack.until_part, "agent", other_than=before)
+        running = list(await asyncio.gather(*(place.greeted(caller_number()) for _ in range(count))))
+        # A call in which nobody speaks is ended: these go on meanwhile.
+        talking = await owned.enter_async_context(Talking.of(place, running))
+        second = await owned.enter_async_context(second_worker(found.stack))
+        before = first.pid
+        os.kill(before, signal.SIGTERM)
+        await asyncio.sleep(1.0)
+        fresh = list(await asyncio.gather(*(place.greeted(caller_number()) for _ in range(new))))
+        cases = [Case(False, one.call.call_id) for one in running] + [Case(True, one.call.call_id) for one in fresh]
+        await _where(cases, first, second)
+        await asyncio.gather(*(_talk(place, one, QUICK_TURNS if options.quick else TURNS) for one in fresh))
+        await talking.stop()
+        for case, one in zip(cases, (*running, *fresh), strict=True):
+            await _end(options, place, case, one)
+        await asyncio.to_thread(found.stack.until_part, "agent", other_than=before)
     options.cases.extend(case.as_json() for case in cases)
-    old, new = [one for one in cases if not one.new], [one for one in cases if one.new]
+    old, others = [one for one in cases if not one.new], [one for one in cases if one.new]
     return [
         none_of(f"SIGTERM of a worker with {len(old)} calls: cut", sum(not one.whole for one in old)),
-        all_of("  new calls served by the other worker", (one.whole and one.by == "second" for one in new)),
+        all_of("  new calls served by the other worker", (one.whole and one.by == "second" for one in others)),
         none_of("  turns without a reply", sum(one.missed for one in cases), f" of {sum(c.turns for c in cases)}"),
     ]
 
@@ -73,8 +79,8 @@ async def _where(cases: list[Case], first: Worker, second: Worker) -> None:
         case.by = by.get(case.call_id or "", "nobody")
 
 
-async def _talk(place: Ground, talking: Talk) -> None:
-    for _ in range(TURNS):
+async def _talk(place: Ground, talking: Talk, turns: int) -> None:
+    for _ in range(turns):
         await talking.turn(place.words.sentence())
 
 

@@ -21,10 +21,11 @@ from bench.stack import BenchFailed
 from bench.talk import Talk
 from local.phone.caller import CallFailed
 
-CALLS, QUICK_CALLS, AT_ONCE = 50, 6, 4
+CALLS, QUICK_CALLS, AT_ONCE = 50, 3, 4
 EARLY = ("ringing", "greeting")
 LATER = ("caller speaks", "agent thinks", "agent speaks", "idle")
 PHASES = (*EARLY, *LATER)
+QUICK_PHASES = ("ringing", "caller speaks", "agent speaks")
 AGAIN_P95_S = 3.0
 # What the agent says first when it has taken over, and the time it takes; afterwards it may have been asked.
 SETTLE_S = 0.3
@@ -52,11 +53,19 @@ class Case:
     answer: str = ""
     resumed: int = 0
     lost: int = 0
+    personas: set[str] = field(default_factory=set)
     fault: str = ""
 
     @property
     def good(self) -> bool:
-        return bool(self.kills) and not self.fault and None not in self.again_s and self.resumed >= len(self.kills)
+        """Heard again after each kill, and the same persona went on in the same call."""
+        whole = bool(self.kills) and not self.fault and None not in self.again_s
+        return whole and self.resumed >= self.taken_over and len(self.personas) == 1
+
+    @property
+    def taken_over(self) -> int:
+        """Kills after the phone was answered: nothing is resumed of a call that only rang."""
+        return sum(kill.phase != "ringing" for kill in self.kills)
 
     @property
     def remembered(self) -> bool:
@@ -67,6 +76,7 @@ class Case:
             "scenario": "killed",
             "good": self.good,
             "remembered": self.remembered,
+            "personas": sorted(self.personas),
             "kills": [(one.phase, round(one.at, 2), one.attempt) for one in self.kills],
         }
 
@@ -74,9 +84,10 @@ class Case:
 async def run(options: Options) -> list[Row]:
     """The calls, the phases in turn in random order."""
     count = options.count(CALLS, QUICK_CALLS)
-    phases = [PHASES[at % len(PHASES)] for at in range(count)]
+    some = QUICK_PHASES if options.quick else PHASES
+    phases = [some[at % len(some)] for at in range(count)]
     random.shuffle(phases)
-    async with options.stack() as found, ground(found, codes=count) as place:
+    async with options.stack() as found, ground(found, options, codes=count) as place:
         worker, codes = first_worker(found.stack), list(place.words.codes)
         cases = [Case(at, phases[at], codes[at]) for at in range(count)]
 
@@ -100,6 +111,7 @@ async def _look_up(place: Ground, case: Case) -> None:
     if entry is not None:
         case.answer = entry.answer_to(ASK)
         case.resumed, case.lost = entry.count("call_resumed"), entry.count("agent_lost")
+        case.personas = {str(one["name"]) for one in entry.bodies("persona_applied")}
 
 
 def _rows(cases: Sequence[Case]) -> list[Row]:
@@ -191,7 +203,7 @@ class _Killed:
             await asyncio.sleep(random.uniform(0.0, 0.5))
             await self._kill(talking, phase)
         elif await talking.reply_begins(await talking.say(sentence)):
-            await asyncio.sleep(random.uniform(0.1, 4.0))
+            await asyncio.sleep(random.uniform(0.1, 2.0))
             await self._kill(talking, phase)
 
     async def _kill_within(self, talking: Talk, sentence: Utterance) -> None:

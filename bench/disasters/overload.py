@@ -42,13 +42,14 @@ class Case:
         return self.greeted and None not in self.waits and self.reason == "caller_hung_up"
 
     def as_json(self) -> Mapping[str, Any]:
-        return {"scenario": "overload"} | {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {"scenario": "overload"} | found | {"served": self.served}
 
 
 async def run(options: Options) -> list[Row]:
     """All INVITEs at once."""
     turns = QUICK_TURNS if options.quick else TURNS
-    async with options.stack() as found, ground(found) as place:
+    async with options.stack() as found, ground(found, options) as place:
         fit = await _fit(first_worker(found.stack).port)
         offered = options.calls or 2 * fit
         cases = await asyncio.gather(*(_offered(options, place, at, turns) for at in range(offered)))

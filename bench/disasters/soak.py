@@ -56,7 +56,7 @@ async def run(options: Options) -> list[Row]:
     """A look, the calls, a look."""
     count = options.count(CALLS, QUICK_CALLS)
     at_once = options.at_once or AT_ONCE
-    async with options.stack() as found, ground(found) as place:
+    async with options.stack() as found, ground(found, options) as place:
         await many(WARM_UP if not options.quick else at_once, at_once, lambda _: _short(place))
         before = await _look(found)
         ids: list[str | None] = []

@@ -19,7 +19,7 @@ from bench.stack import BenchFailed
 from bench.talk import Talk
 from local.models.tones import FREQUENCIES
 
-CALLS, QUICK_CALLS, AT_ONCE = 20, 2, 4
+CALLS, QUICK_CALLS, AT_ONCE = 20, 1, 4
 STOPS_S, QUICK_STOPS_S = (1.0, 5.0, 30.0), (1.0, 5.0)
 # An agent that was stopped no longer than this goes on.
 SAT_OUT_S = 1.0
@@ -57,14 +57,19 @@ class Case:
         return len(self.heard) != len(set(self.heard))
 
     def as_json(self) -> Mapping[str, Any]:
-        return {"scenario": "stopped"} | {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {"scenario": "stopped"} | found | {"goes_on": self.goes_on, "came_back": self.came_back}
 
 
 async def run(options: Options) -> list[Row]:
     """The stops one length after another."""
     rows: list[Row] = []
-    async with options.stack() as found, ground(found, tones=True) as place:
-        for seconds in QUICK_STOPS_S if options.quick else STOPS_S:
+    async with options.stack() as found, ground(found, options, tones=True) as place:
+        if options.quick:
+            for found_rows in await asyncio.gather(*(_stops(options, place, one) for one in QUICK_STOPS_S)):
+                rows += found_rows
+            return rows
+        for seconds in STOPS_S:
             rows += await _stops(options, place, seconds)
     return rows
 

@@ -17,13 +17,16 @@ from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Said, Talk, he
 from bench.voice import SENTENCES
 from local.phone.caller import Caller, CallFailed
 
-NUMBER = "+15550100001"
+# The first has a persona of its own, the second is nobody's and has a short welcome.
+NUMBER, QUICK_NUMBER = "+15550100001", "+15550100777"
 ASK = "Which code did I give you before?"
 # Some seconds, so that there is something to stop in the middle of.
 LONG = (
-    "There is a little more to say about it, since the front desk is open day and night, "
-    "and whoever has the watch will be glad to help you with anything else that you may need."
+    "There is a little more to say about it, since the desk is open day and night, "
+    "and whoever is there will be glad to help you."
 )
+FULL = Options()
+SHORT = "Is there anything else?"
 # Longer than any replacement should take, so that a slow one is a figure and not a miss.
 AGAIN_LIMIT_S = 20.0
 # Digits that callers say, well apart for the scripted hearing.
@@ -63,10 +66,11 @@ class Ground:
     caller: Caller
     script: Script
     words: Words
+    number: str
 
     async def dial(self, number: str | None = None, *, timeout: float = 40.0) -> Talk:
         """A call that was answered. Raises CallFailed."""
-        address = self.found.stack.sip(NUMBER)
+        address = self.found.stack.sip(self.number)
         return Talk(await self.caller.dial(address, from_number=number or caller_number(), timeout=timeout))
 
     async def greeted(self, number: str | None = None) -> Talk:
@@ -81,17 +85,21 @@ class Ground:
 
 
 @contextlib.asynccontextmanager
-async def ground(found: Measured, codes: int = 0, *, tones: bool = False) -> AsyncIterator[Ground]:
-    """Callers and models for one scenario. With codes the model repeats what it was told, else a long answer."""
+async def ground(
+    found: Measured, options: Options = FULL, *, codes: int = 0, tones: bool = False
+) -> AsyncIterator[Ground]:
+    """Callers and models for one scenario. With codes the model repeats what it was told before it goes on."""
+    reply, number = (SHORT, QUICK_NUMBER) if options.quick else (LONG, NUMBER)
     said = await words(codes)
     async with Script(found.scripted) as script, Caller() as caller:
         await script.teach([*said.sentences, said.ask, *said.codes.values()])
         if codes:
-            await script.recall(LONG)
+            await script.recall(reply)
+        else:
+            await script.reply(LONG if tones else reply)
         if tones:
-            await script.reply(LONG)
             await script.speech("tones")
-        yield Ground(found, caller, script, said)
+        yield Ground(found, caller, script, said, number)
 
 
 async def many(count: int, at_once: int, one: Any, *, stagger: float = 0.7) -> None:
@@ -115,10 +123,31 @@ async def again(talking: Talk, since: float) -> bool:
     return await talking.call.wait_silence(LONGEST_REPLY_S, lasting=OVER_S)
 
 
-async def keep_talking(talking: Talk, words: Words, until: asyncio.Event) -> None:
-    """Turns until told otherwise, since a silent call is ended."""
-    while not until.is_set() and not talking.call.ended.done():
-        await talking.turn(words.sentence())
+class Talking:
+    """Calls that take turns in the background, since a silent call is ended. `stop` lets each finish its turn."""
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def of(cls, place: Ground, calls: Sequence[Talk]) -> AsyncIterator["Talking"]:
+        async with asyncio.TaskGroup() as tasks:
+            made = cls()
+            made._tasks = [tasks.create_task(made._talk(place, one), name="running call") for one in calls]
+            try:
+                yield made
+            finally:
+                made._over.set()
+
+    async def stop(self) -> None:
+        self._over.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _talk(self, place: Ground, talking: Talk) -> None:
+        while not self._over.is_set() and not talking.call.ended.done():
+            await talking.turn(place.words.sentence())
 
 
 async def kept(options: Options, talking: Talk) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from bench.disasters import ledger
 from bench.disasters.doored import doored
 from bench.disasters.scene import Options, Row, all_of, none_of, within
-from bench.disasters.talking import Ground, caller_number, ground, keep_talking, kept, now, waits
+from bench.disasters.talking import Ground, Talking, caller_number, ground, kept, now, waits
 from bench.door import Door
 from bench.stack import BenchFailed, Measured
 from bench.talk import GREETING_LIMIT_S, Talk
@@ -77,7 +77,7 @@ class Outage:
 async def run(options: Options) -> list[Row]:
     """Killed first, then with a door before it that is shut."""
     rows: list[Row] = []
-    async with _stack(options) as (found, door), ground(found) as place:
+    async with _stack(options) as (found, door), ground(found, options) as place:
         outages = [Outage("webhook service killed", None)]
         if door is not None:
             outages.append(Outage("webhooks dropped", door))
@@ -107,17 +107,15 @@ async def _outage(options: Options, place: Ground, outage: Outage) -> list[Row]:
     stack = place.found.stack
     seconds = QUICK_AWAY_S if options.quick else AWAY_S
     every = QUICK_NEW_EVERY_S if options.quick else NEW_EVERY_S
-    running = [await place.greeted(caller_number()) for _ in range(RUNNING)]
-    over, cases = asyncio.Event(), [Case(outage.name, 0.0) for _ in range(max(1, int(seconds / every)))]
-    async with asyncio.TaskGroup() as tasks:
-        for one in running:
-            tasks.create_task(keep_talking(one, place.words, over), name="running call")
+    running = list(await asyncio.gather(*(place.greeted(caller_number()) for _ in range(RUNNING))))
+    cases = [Case(outage.name, 0.0) for _ in range(max(1, int(seconds / every)))]
+    async with Talking.of(place, running) as talking, asyncio.TaskGroup() as tasks:
         async with outage.away(stack):
             began = now()
             new = [tasks.create_task(_ring(place, case, at * every)) for at, case in enumerate(cases)]
             await asyncio.sleep(began + seconds - now())
         await asyncio.wait(new)
-        over.set()
+        await talking.stop()
     for case in cases:
         if case.after_s is not None:
             case.after_s = max(0.0, case.after_s - max(outage.back, case.rang_at))

@@ -12,12 +12,12 @@ from typing import Any
 from bench.disasters import ear, ledger
 from bench.disasters.jobs import Worker, first_worker, ready, second_worker
 from bench.disasters.scene import Options, Row, all_of, within
-from bench.disasters.talking import ASK, Ground, again, caller_number, ground, kept, now, since_start
+from bench.disasters.talking import ASK, Ground, Talking, again, caller_number, ground, kept, now, since_start
 from bench.stack import BenchFailed, Measured
 from bench.talk import Talk
 from local.phone.caller import CallFailed
 
-CALLS = 5
+CALLS, QUICK_CALLS = 5, 2
 AGAIN_P95_S = 6.0
 # A call goes to either worker: so often another is dialed until enough are where they shall be.
 MOST_DIALS = 60
@@ -61,14 +61,15 @@ class Case:
         return self.code in ledger.digits(self.answer)
 
     def as_json(self) -> Mapping[str, Any]:
-        return {"scenario": "worker"} | {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {"scenario": "worker"} | found | {"good": self.good, "remembered": self.remembered}
 
 
 async def run(options: Options) -> list[Row]:
     """Each variant with calls of its own."""
     rows: list[Row] = []
-    count = options.calls or CALLS
-    variants = (TREE_OF_TWO, ONLY_ONE) if options.quick else (TREE_OF_TWO, ONLY_ONE, MAIN_OF_TWO)
+    count = options.count(CALLS, QUICK_CALLS)
+    variants = (ONLY_ONE,) if options.quick else (TREE_OF_TWO, ONLY_ONE, MAIN_OF_TWO)
     async with options.stack() as found:
         for variant in variants:
             rows += await _variant(options, found, count, variant)
@@ -78,16 +79,17 @@ async def run(options: Options) -> list[Row]:
 async def _variant(options: Options, found: Measured, count: int, variant: Variant) -> list[Row]:
     """Calls of one worker, which is then killed."""
     async with AsyncExitStack() as owned:
-        place = await owned.enter_async_context(ground(found, codes=count))
+        place = await owned.enter_async_context(ground(found, options, codes=count))
         first = worker = first_worker(found.stack)
         await ready(first)
         if variant.bare:
             worker = await owned.enter_async_context(second_worker(found.stack))
         cases = [Case(variant.name, code) for code in place.words.codes]
-        talks = [await _told(place, worker, case) for case in cases]
+        talks = list(await asyncio.gather(*(_told(place, worker, case) for case in cases)))
         if variant.another and not variant.bare:
-            # Started when the calls are there, so that all of them are the other's.
-            await owned.enter_async_context(second_worker(found.stack))
+            async with Talking.of(place, talks):
+                # Started when the calls are there, so that all of them are the other's.
+                await owned.enter_async_context(second_worker(found.stack))
         before = first.pid
         at = _kill(worker, variant)
         await asyncio.gather(*(_after(options, place, *one, at) for one in zip(talks, cases, strict=True)))

@@ -1,0 +1,104 @@
+"""A part fails in the middle of calls: what callers notice of it. `bench/chaos.py` makes the same in large numbers."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.disasters.doored import doored
+from bench.disasters.scene import Options, Row
+from bench.door import Door
+from bench.stack import Measured
+from tests.e2e.stack import LocalStack, scripted_models, started
+from tests.promises import promise
+
+FIT = 4
+
+Cases = list[Mapping[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def harmed() -> Iterator[tuple[Measured, Door]]:
+    """A stack with scripted models that takes few calls, and the door of its webhooks."""
+    with (
+        tempfile.TemporaryDirectory(prefix="switchboard-chaos-") as name,
+        scripted_models(Path(name) / "models.log") as models,
+        doored(Path(name)) as server,
+        started(Path(name) / "home", **models, **server.settings, SWITCHBOARD_MAX_CALLS=str(FIT)) as stack,
+    ):
+        server.leads_to(stack)
+        yield Measured(stack, models["LLM_BASE_URL"].removesuffix("/v1")), server.door
+
+
+@pytest.fixture
+def stack(harmed: tuple[Measured, Door]) -> LocalStack:
+    """So that a test that fails shows its logs."""
+    return harmed[0].stack
+
+
+async def made(scenario: str, harmed: tuple[Measured, Door], calls: int | None = None) -> tuple[Cases, list[Row]]:
+    """What happened in each call of the scenario, and its table."""
+    options = Options(quick=True, calls=calls, running=harmed[0], door=harmed[1])
+    rows = await import_module(f"bench.disasters.{scenario}").run(options)
+    return options.cases, rows
+
+
+@promise("chaos.killed")
+@pytest.mark.usefixtures("stack")
+async def test_a_caller_whose_agent_is_killed_is_heard_again_and_remembered(harmed: tuple[Measured, Door]) -> None:
+    cases, _ = await made("killed", harmed)
+    assert len(cases) == 3
+    assert all(case["good"] and case["remembered"] for case in cases), cases
+
+
+@promise("chaos.stopped")
+@pytest.mark.usefixtures("stack")
+async def test_a_stopped_agent_goes_on_or_is_replaced_and_never_talks_over_another(
+    harmed: tuple[Measured, Door],
+) -> None:
+    cases, _ = await made("stopped", harmed)
+    assert {case["stopped_s"] for case in cases} == {1.0, 5.0}
+    assert all(case["goes_on"] for case in cases), cases
+    assert not any(case["together"] or case["came_back"] for case in cases), cases
+
+
+@promise("chaos.worker")
+@pytest.mark.usefixtures("stack")
+async def test_the_calls_of_a_killed_worker_go_on_with_the_next_one(harmed: tuple[Measured, Door]) -> None:
+    cases, _ = await made("worker", harmed)
+    assert len(cases) == 2
+    assert all(case["good"] and case["remembered"] for case in cases), cases
+
+
+@promise("chaos.drained")
+@pytest.mark.usefixtures("stack")
+async def test_a_worker_told_to_end_finishes_its_calls_and_leaves_new_ones_to_another(
+    harmed: tuple[Measured, Door],
+) -> None:
+    cases, _ = await made("drained", harmed)
+    assert all(case["whole"] for case in cases), cases
+    assert [case["by"] for case in cases if case["new"]] == ["second"]
+
+
+@promise("chaos.overload")
+@pytest.mark.usefixtures("stack")
+async def test_calls_beyond_what_fits_hear_busy_and_the_others_are_served(harmed: tuple[Measured, Door]) -> None:
+    cases, _ = await made("overload", harmed)
+    assert len(cases) == 2 * FIT
+    assert sum(case["served"] for case in cases) == FIT, cases
+    assert [case["status"] for case in cases].count(486) == FIT
+
+
+@promise("chaos.webhook")
+@pytest.mark.usefixtures("stack")
+async def test_without_the_webhook_service_calls_go_on_and_new_callers_are_answered_once_it_is_back(
+    harmed: tuple[Measured, Door],
+) -> None:
+    cases, rows = await made("webhook", harmed)
+    assert {case["outage"] for case in cases} == {"webhook service killed", "webhooks dropped"}
+    assert all(case["greeted"] and case["attempts"] == 1 for case in cases), cases
+    harm = [row for row in rows if "cut or given another agent" in row.what]
+    assert all(row.met for row in harm), harm
