@@ -1,4 +1,4 @@
-"""A part fails in the middle of calls: what callers notice of it. `bench/chaos.py` makes the same in large numbers."""
+"""A part fails in the middle of calls, and what callers notice. `bench/chaos.py` makes the same in large numbers."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
