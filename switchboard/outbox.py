@@ -135,7 +135,7 @@ def folder(home: Path) -> Path:
 
 def abandoned(home: Path) -> list[Path]:
     """Files of facts whose writers have ended, oldest first."""
-    return [path for path in sorted(folder(home).glob("*.jsonl"), key=_age) if _is_free(path)]
+    return [path for path in sorted(folder(home).glob("*.jsonl"), key=_age) if is_free(path)]
 
 
 def _age(path: Path) -> float:
@@ -145,7 +145,8 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _is_free(path: Path) -> bool:
+def is_free(path: Path) -> bool:
+    """Whether the file is there and its writer has ended."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

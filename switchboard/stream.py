@@ -39,6 +39,10 @@ def dispatch_key(call_id: UUID, attempt: int) -> str:
     return f"dispatch:{call_id}:{attempt}"
 
 
+def taken_key(call_id: UUID, attempt: int) -> str:
+    return f"dispatch:{call_id}:{attempt}:taken"
+
+
 def beat_key(call_id: UUID) -> str:
     return f"call:{call_id}:beat"
 

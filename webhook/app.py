@@ -19,17 +19,24 @@ from switchboard.outbound import Allowed, Outbound
 from switchboard.settings import Settings, SettingsError
 from switchboard.shipper import CannotShip, Shipper
 from webhook.arrivals import Arrivals
+from webhook.attempts import Attempts
 from webhook.blocklist import Blocklist
+from webhook.busy import Busy
 from webhook.dispatch import Dispatcher
 from webhook.health import Health
+from webhook.internal import Internal
 from webhook.journal import Journal
 from webhook.metrics import Metrics
+from webhook.patrol import Patrol
 from webhook.peers import Peers
 from webhook.personas import Answer, Failed, PersonaApi, Personas, read_answer
 from webhook.receiver import MAX_BODY, Receiver, Verifier
 from webhook.refusal import Refusals
+from webhook.remains import Remains
+from webhook.replace import Replacements
 from webhook.rooms import LiveKitAway, Rooms
 from webhook.roster import Roster
+from webhook.scene import Scenes
 from webhook.store import Store
 from webhook.watch import Watcher
 
@@ -43,6 +50,7 @@ class Service:
     """Everything that lives as long as the process, between `open` and its end."""
 
     receiver: Receiver
+    internal: Internal
     health: Health
 
     def __init__(self, settings: Settings) -> None:
@@ -67,20 +75,35 @@ class Service:
             api = self._persona_api
             personas = Personas(api, outbound, store, self._default, metrics)
             stack.push_async_callback(personas.close)
-            dispatcher = Dispatcher(
-                rooms, store, personas, journal, metrics, agent=settings.agent_to_dispatch, home=settings.home
-            )
+            attempts = Attempts()
+            agent, home = settings.agent_to_dispatch, settings.home
+            dispatcher = Dispatcher(rooms, store, personas, journal, metrics, attempts, agent=agent, home=home)
             roster = Roster(store)
             token = settings.internal_token.get_secret_value()
             blocklist = Blocklist(store, outbound, settings.control_url, token)
             refusals = Refusals(rooms, journal, roster, metrics)
             self._arrivals = Arrivals(dispatcher, blocklist, refusals, journal, roster, metrics)
-            shipper = Shipper(settings.home, redis, outbound, settings.control_url, token)
+            scenes = Scenes(rooms, roster, attempts)
+            replacements = Replacements(rooms, scenes, self._arrivals, attempts, journal)
+            stack.push_async_callback(replacements.close)
+            busy = Busy(scenes, store, self._arrivals, attempts, refusals)
+            stack.push_async_callback(busy.close)
+            shipper = Shipper(home, redis, outbound, settings.control_url, token)
             watcher = Watcher(
-                rooms, store, roster, self._arrivals, journal, metrics, lambda ids: _recorded(shipper, ids)
+                rooms,
+                store,
+                roster,
+                self._arrivals,
+                replacements,
+                attempts,
+                journal,
+                metrics,
+                lambda ids: _recorded(shipper, ids),
             )
+            patrol = Patrol(watcher, roster, store, Remains(home), replacements)
             verifier = Verifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
-            self.receiver = Receiver(verifier, store, self._arrivals, watcher, metrics, self._peers)
+            self.receiver = Receiver(verifier, store, self._arrivals, watcher, replacements, metrics, self._peers)
+            self.internal = Internal(token, watcher, replacements, busy, metrics)
             self.health = Health(
                 livekit=lambda: _livekit(rooms),
                 redis=lambda: _redis(store),
@@ -88,12 +111,12 @@ class Service:
             )
             stack.push_async_callback(store.stop_acting)
             await blocklist.begin()
-            await stack.enter_async_context(_running(watcher.run(), shipper.run(), blocklist.run()))
+            await stack.enter_async_context(_running(watcher.run(), patrol.run(), shipper.run(), blocklist.run()))
             yield self
 
     async def drain(self) -> None:
         """Takes no more events, and waits 10 s at most for the calls under way."""
-        self.receiver.draining = self.health.draining = True
+        self.receiver.draining = self.internal.draining = self.health.draining = True
         await self._arrivals.drain(DRAIN_S)
 
 
@@ -112,6 +135,8 @@ def make_app(settings: Settings) -> web.Application:
 
     app.cleanup_ctx.append(opened)
     app.router.add_post("/livekit-webhook", lambda request: service.receiver.receive(request))
+    for path in Internal.paths():
+        app.router.add_post(path, lambda request: service.internal.receive(request))
     app.router.add_get("/health", lambda request: service.health.answer(request))
     app.router.add_get("/metrics", lambda _request: _metrics(service.metrics))
     return app

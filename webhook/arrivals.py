@@ -9,7 +9,7 @@ import structlog
 from switchboard.fact import CallArrived
 from webhook.blocklist import Blocklist
 from webhook.call import Call
-from webhook.dispatch import Dispatcher
+from webhook.dispatch import Dispatcher, Errand
 from webhook.journal import Journal
 from webhook.metrics import Metrics
 from webhook.refusal import Refusals
@@ -50,14 +50,23 @@ class Arrivals:
     def waive(self) -> None:
         self._promised -= 1
 
-    def start(self, call: Call, attempt: int = 1) -> None:
-        """Looks after the call behind; nothing happens when that is already under way."""
+    def start(self, call: Call, attempt: int = 1, *, why: str = "") -> None:
+        """Looks after the call behind; nothing happens when that is already under way.
+
+        `why`: what became of the agent before.
+        """
+        self.send(Errand(call, attempt, time.monotonic(), why))
+
+    def send(self, errand: Errand) -> asyncio.Task[None]:
+        """Starts what is to be done, or gives what is already under way for the call."""
+        call = errand.call
         if call.call_id in self._tasks:
-            return
-        task = asyncio.create_task(self._serve(call, attempt, time.monotonic()), name=f"call {call.call_id}")
+            return self._tasks[call.call_id]
+        task = asyncio.create_task(self._serve(errand), name=f"call {call.call_id}")
         self._tasks[call.call_id] = task
         self._under_way.inc()
         task.add_done_callback(lambda done: self._settled(call.call_id, done))
+        return task
 
     def _settled(self, call_id: UUID, done: asyncio.Task[None]) -> None:
         del self._tasks[call_id]
@@ -66,14 +75,15 @@ class Arrivals:
             # The watcher finds the call again.
             log.error("arrival_failed", call_id=str(call_id), exc_info=error)
 
-    async def _serve(self, call: Call, attempt: int, since: float) -> None:
+    async def _serve(self, errand: Errand) -> None:
+        call, attempt = errand.call, errand.attempt
         if attempt == 1:
             self._journal.put(call, told_arrival(call), shared=0)
         await self._roster.add(call)
         if self._blocklist.blocks(call) and await self._refusals.refuse(call, attempt, "blocked"):
             log.info("call_refused", call_id=str(call.call_id), reason="blocked")
             return
-        outcome = await self._dispatcher.send(call, attempt, since=since)
+        outcome = await self._dispatcher.send(errand)
         log.info("call_served", call_id=str(call.call_id), attempt=attempt, outcome=outcome)
 
     async def drain(self, timeout_s: float) -> None:

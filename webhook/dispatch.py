@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,14 @@ import structlog
 
 from switchboard.dispatch import MAX_BYTES, DispatchMetadata
 from switchboard.fact import AgentDispatched, DispatchFailed, NumberRejected, PersonaResolved
+from webhook.attempts import Attempts
 from webhook.call import Call, call_of
 from webhook.journal import Journal
 from webhook.metrics import Metrics
 from webhook.personas import Personas, Resolved
-from webhook.rooms import LiveKitAway, Rooms
+from webhook.rooms import LiveKitAway, Rooms, Sent
 from webhook.store import Store
+from webhook.survey import agents_in, serving
 
 log = structlog.get_logger(__name__)
 
@@ -41,13 +43,33 @@ TURNS = 64
 TURN_WAITS_S = 3.0
 
 
-@dataclass(slots=True)
-class _Sending:
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """An agent to be sent. `since`: when it was needed, in monotonic seconds. `why`: what became of the one before.
+
+    `told`: somebody told this process alone, so that no other is about to do the same.
+    """
+
     call: Call
     attempt: int
     since: float
+    why: str = ""
+    told: bool = False
+
+
+@dataclass(slots=True)
+class _Sending:
+    errand: Errand
     resolved: Resolved | None = None
     failure_told: bool = False
+
+    @property
+    def call(self) -> Call:
+        return self.errand.call
+
+    @property
+    def attempt(self) -> int:
+        return self.errand.attempt
 
 
 class Dispatcher:
@@ -58,6 +80,7 @@ class Dispatcher:
         personas: Personas,
         journal: Journal,
         metrics: Metrics,
+        attempts: Attempts,
         *,
         agent: str,
         home: Path,
@@ -67,15 +90,17 @@ class Dispatcher:
         self._personas = personas
         self._journal = journal
         self._metrics = metrics
+        self._attempts = attempts
         self._agent = agent
         self._locks = home / "locks"
 
-    async def send(self, call: Call, attempt: int, *, since: float) -> str:
+    async def send(self, errand: Errand) -> str:
         """Sends an agent to the call unless one was sent. Tries while the caller is there, 30 s at most.
 
-        `since`: when the caller arrived, in monotonic seconds. Gives what became of it.
+        Gives what became of it.
         """
-        sending = _Sending(call, attempt, since)
+        call, attempt = errand.call, errand.attempt
+        sending = _Sending(errand)
         outcome, pause = "failed", FIRST_PAUSE_S
         give_up = time.monotonic() + TRIES_FOR_S
         while True:
@@ -86,10 +111,14 @@ class Dispatcher:
             try:
                 async with self._turn(call, needed=locked is None):
                     outcome = await self._once(sending, locked=locked is True)
-                break
             except LiveKitAway as error:
                 await self._store.release(call.call_id, attempt)
                 self._tell_failure(sending, str(error))
+            else:
+                if outcome != "sent":
+                    # Whoever finds that one is needed after all must not wait for the lock to expire.
+                    await self._store.release(call.call_id, attempt)
+                break
             if time.monotonic() + pause > give_up:
                 break
             await asyncio.sleep(pause)
@@ -98,28 +127,36 @@ class Dispatcher:
         return outcome
 
     async def _once(self, sending: _Sending, *, locked: bool) -> str:
-        call, attempt = sending.call, sending.attempt
         # A dispatch to a room that is gone would make the room again.
-        if not await self._caller_is_there(call):
-            return "caller_gone"
-        if await self._was_sent(sending):
+        if outcome := await self._not_needed(sending):
+            return outcome
+        sent = await self._sent(sending)
+        if _has(sent, sending.attempt):
             return "sent_before"
-        resolved = sending.resolved
-        if resolved is None:
-            resolved = sending.resolved = await self._personas.of(call)
-            self._tell_persona(sending, resolved)
-        if not locked:
+        told = await self._metadata(sending, sent)
+        if not locked and not sending.errand.told:
             # Receivers on other hosts that got the same event must not look at the same moment.
             await asyncio.sleep(secrets.randbelow(SPREAD_MS) / 1000)
-            if await self._was_sent(sending):
+            if _has(await self._sent(sending), sending.attempt):
                 return "sent_before"
-        dispatch = await self._rooms.dispatch(call.room, self._agent, metadata(call, attempt, resolved))
+        dispatch = await self._rooms.dispatch(sending.call.room, self._agent, told)
+        self._attempts.of(sending.call.call_id).sent(sending.attempt, self._attempts.clock())
         self._tell_sent(sending, dispatch)
         return "sent"
 
-    async def _was_sent(self, sending: _Sending) -> bool:
+    async def _sent(self, sending: _Sending) -> list[Sent]:
         sent = await self._rooms.dispatches(sending.call.room)
-        return any(one.call_id == str(sending.call.call_id) and one.attempt >= sending.attempt for one in sent)
+        return [one for one in sent if one.call_id == str(sending.call.call_id)]
+
+    async def _metadata(self, sending: _Sending, sent: Sequence[Sent]) -> str:
+        """What the agent is told: the same as the one before it, or else what the dialed number says."""
+        before = max(sent, key=lambda one: one.attempt, default=None)
+        if before is not None and (again := told_again(before.metadata, sending.call, sending.attempt)):
+            return again
+        if sending.resolved is None:
+            sending.resolved = await self._personas.of(sending.call)
+            self._tell_persona(sending, sending.resolved)
+        return metadata(sending.call, sending.attempt, sending.resolved)
 
     def _tell_persona(self, sending: _Sending, resolved: Resolved) -> None:
         if resolved.rejected:
@@ -135,10 +172,10 @@ class Dispatcher:
         self._journal.put(sending.call, body, shared=sending.attempt)
 
     def _tell_sent(self, sending: _Sending, dispatch: str) -> None:
-        took = time.monotonic() - sending.since
+        took = time.monotonic() - sending.errand.since
         self._metrics.dispatch_seconds.observe(took)
         if sending.attempt > 1:
-            self._metrics.replacements.inc()
+            self._metrics.replacements.labels(sending.errand.why or "unreached").inc()
         ms = round(took * 1000, 1)
         body = AgentDispatched(agent=self._agent, attempt=sending.attempt, dispatch=dispatch, ms=ms)
         self._journal.put(sending.call, body, shared=sending.attempt)
@@ -150,15 +187,21 @@ class Dispatcher:
             self._journal.put(sending.call, DispatchFailed(attempt=sending.attempt, reason=reason))
         sending.failure_told = True
 
-    async def _caller_is_there(self, call: Call) -> bool:
+    async def _not_needed(self, sending: _Sending) -> str:
+        """Why no agent is needed now; empty when one is."""
+        call = sending.call
         for look in range(LOOKS):
             if look:
                 await asyncio.sleep(LOOK_PAUSE_S)
             present = await self._rooms.participants(call.room)
             found = (call_of(one, room=call.room, room_sid=call.room_sid) for one in present)
-            if any(one is not None and one.call_id == call.call_id for one in found):
-                return True
-        return False
+            if not any(one is not None and one.call_id == call.call_id for one in found):
+                continue
+            there = serving(agents_in(present, call.room), call)
+            # Of a first agent LiveKit's list of dispatches tells.
+            serves = sending.attempt > 1 and any(self._attempts.current(call.call_id, one) for one in there)
+            return "agent_there" if serves else ""
+        return "caller_gone"
 
     @asynccontextmanager
     async def _turn(self, call: Call, *, needed: bool) -> AsyncIterator[None]:
@@ -184,6 +227,18 @@ async def _locked(file: int) -> None:
             await asyncio.sleep(0.01)
         else:
             return
+
+
+def _has(sent: Sequence[Sent], attempt: int) -> bool:
+    return any(one.attempt >= attempt for one in sent)
+
+
+def told_again(before: str, call: Call, attempt: int) -> str | None:
+    """The metadata of an earlier dispatch of the call for another attempt; None when it cannot be read."""
+    told, _persona, _wrong = DispatchMetadata.read(before)
+    if told is None or told.call_id != call.call_id:
+        return None
+    return told.model_copy(update={"attempt": attempt, "room_sid": call.room_sid}).model_dump_json()
 
 
 def metadata(call: Call, attempt: int, resolved: Resolved) -> str:

@@ -54,7 +54,16 @@ class Metrics:
             "switchboard_arrivals_under_way", "Callers being looked after at this moment", registry=self.registry
         )
         self.replacements = Counter(
-            "switchboard_replacements", "Agents sent after a first one", registry=self.registry
+            "switchboard_replacements",
+            "Agents sent after a first one, by what became of the one before",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.notices = Counter(
+            "switchboard_notices", "What workers told, by kind and reason", ("kind", "reason"), registry=self.registry
+        )
+        self.refused_calls = Counter(
+            "switchboard_calls_refused", "Callers who got no agent, by reason", ("reason",), registry=self.registry
         )
 
     def event(self, name: str, outcome: str) -> None:

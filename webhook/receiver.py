@@ -17,13 +17,15 @@ import jwt
 import structlog
 from aiohttp import web
 from google.protobuf.json_format import Parse, ParseError
-from livekit.api import ParticipantInfo, TokenVerifier, WebhookEvent
+from livekit.api import TokenVerifier, WebhookEvent
 
 from webhook.arrivals import Arrivals
 from webhook.call import Call, call_of
 from webhook.metrics import Metrics
 from webhook.peers import Peers
+from webhook.replace import Replacements
 from webhook.store import Store
+from webhook.survey import Agent, agent_of
 from webhook.watch import Watcher
 
 log = structlog.get_logger(__name__)
@@ -93,6 +95,7 @@ class Receiver:
         store: Store,
         arrivals: Arrivals,
         watcher: Watcher,
+        replacements: Replacements,
         metrics: Metrics,
         peers: Peers,
     ) -> None:
@@ -100,6 +103,7 @@ class Receiver:
         self._store = store
         self._arrivals = arrivals
         self._watcher = watcher
+        self._replacements = replacements
         self._metrics = metrics
         self._peers = peers
         self._refusal_logged = float("-inf")
@@ -128,7 +132,10 @@ class Receiver:
     async def _take(self, event: WebhookEvent, id_: str) -> web.Response:
         if self.draining:
             return self._answer(503, event.event, "draining", "This process is about to end.")
-        if event.event in WAKING or _agent_came(event):
+        agent = agent_came(event)
+        if agent is not None:
+            self._replacements.joined(agent)
+        if event.event in WAKING or agent is not None:
             self._watcher.wake()
             return self._answer(200, event.event, "used", "ok")
         call = arrived(event)
@@ -173,5 +180,6 @@ def arrived(event: WebhookEvent) -> Call | None:
     return call_of(event.participant, room=event.room.name, room_sid=event.room.sid)
 
 
-def _agent_came(event: WebhookEvent) -> bool:
-    return event.event == "participant_joined" and event.participant.kind == ParticipantInfo.Kind.AGENT
+def agent_came(event: WebhookEvent) -> Agent | None:
+    """The agent that joined a room."""
+    return agent_of(event.participant, event.room.name) if event.event == "participant_joined" else None

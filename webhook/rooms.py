@@ -1,6 +1,7 @@
 """LiveKit's rooms, participants and dispatches, each request with a deadline."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,12 +30,17 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A dispatch that carries our metadata. `taken`: LiveKit lists a job for it, which may come late."""
+    """A dispatch that carries our metadata. `taken`: LiveKit lists a job for it, which may come late.
+
+    `age_s` is by this host's clock and LiveKit's, which may differ.
+    """
 
     dispatch: str
     call_id: str
     attempt: int
     taken: bool
+    metadata: str
+    age_s: float
 
 
 class Rooms:
@@ -60,6 +66,11 @@ class Rooms:
     async def all(self) -> Sequence[Room]:
         answer = await _asked(self._livekit.room.list_rooms(api.ListRoomsRequest()))
         return [Room(room.name, room.sid) for room in answer.rooms]
+
+    async def room(self, name: str) -> Room | None:
+        """The room of this name, if there is one."""
+        answer = await _asked(self._livekit.room.list_rooms(api.ListRoomsRequest(names=[name])))
+        return next((Room(room.name, room.sid) for room in answer.rooms), None)
 
     async def answers(self) -> None:
         """Raises `LiveKitAway` unless the server answers and takes our key."""
@@ -115,6 +126,8 @@ def _sent(dispatch: api.AgentDispatch) -> Sent | None:
         return None
     try:
         said = json.loads(dispatch.metadata)
-        return Sent(dispatch.id, str(said[CALL_ID]), int(said[ATTEMPT]), bool(dispatch.state.jobs))
+        call_id, attempt, taken = str(said[CALL_ID]), int(said[ATTEMPT]), bool(dispatch.state.jobs)
+        age = max(0.0, time.time() - dispatch.state.created_at / 1e9)
+        return Sent(dispatch.id, call_id, attempt, taken, dispatch.metadata, age)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

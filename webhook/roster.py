@@ -27,8 +27,13 @@ class Roster:
         return self._calls
 
     async def add(self, call: Call) -> None:
-        """Keeps the call; one that is known keeps the time at which it arrived."""
-        if call.call_id in self._calls or len(self._calls) >= MAX_CALLS:
+        """Keeps the call; one that is known keeps the time at which it arrived, in whichever room it is now."""
+        known = self._calls.get(call.call_id)
+        if known is not None:
+            if (known.room, known.room_sid) == (call.room, call.room_sid):
+                return
+            call = call.model_copy(update={"arrived_at": known.arrived_at})
+        elif len(self._calls) >= MAX_CALLS:
             return
         self._calls[call.call_id] = call
         if not await self._store.keep_call(call.call_id, call.model_dump_json()):

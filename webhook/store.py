@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,6 +21,7 @@ WATCHER = "webhook:watcher"
 BLOCKLIST = "webhook:blocklist"
 WATCHER_TTL_MS = 6_000
 MAX_CALLS = 20_000
+KEYS_AT_ONCE = 500
 # An answer of the Persona API as JSON, with its wrapping.
 MAX_PERSONA = 512 * 1024
 PERSONA_TTL_S = 7 * 24 * 3600
@@ -103,6 +104,39 @@ class Store:
                 await self._ask("DEL", key)
         except Away:
             return
+
+    async def took(self, call_id: UUID, attempt: int) -> None:
+        """Tells the other processes that a worker took the job of this attempt."""
+        try:
+            await self._ask("SET", stream.taken_key(call_id, attempt), "1", "EX", stream.DISPATCH_TTL_S)
+        except Away:
+            return
+
+    async def was_taken(self, call_id: UUID, attempt: int) -> bool:
+        try:
+            return bool(await self._ask("EXISTS", stream.taken_key(call_id, attempt)))
+        except Away:
+            return False
+
+    async def had_agent(self, call_id: UUID) -> bool:
+        """Whether an agent has joined the call, as far as Redis knows."""
+        try:
+            return bool(await self._ask("EXISTS", stream.items_key(call_id)))
+        except Away:
+            return False
+
+    async def beating(self, keys: Sequence[str]) -> set[str] | None:
+        """Which of these keys are there; None without Redis."""
+        found: set[str] = set()
+        try:
+            # Also with no keys: whether Redis answers is what is asked, too.
+            for at in range(0, max(len(keys), 1), KEYS_AT_ONCE):
+                some = keys[at : at + KEYS_AT_ONCE] or (WATCHER,)
+                values = await self._ask("MGET", *some)
+                found |= {key for key, value in zip(some, values, strict=True) if value is not None}
+        except Away:
+            return None
+        return found
 
     async def persona(self, number: str) -> str | None:
         """The cached entry of a number, as text; None when there is none or it is oversize or Redis is away."""

@@ -7,61 +7,41 @@ whatever the watcher does is done once however often it is asked for.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
-from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from livekit.api import ParticipantInfo
 
-from switchboard.call import CALL_ID, REJOIN_S
+from switchboard.call import REJOIN_S
 from switchboard.fact import CallEnded, shared_id
 from webhook.arrivals import Arrivals
-from webhook.call import Call, call_of
+from webhook.attempts import Attempts, Progress
+from webhook.call import Call
 from webhook.journal import Journal
 from webhook.metrics import Metrics
-from webhook.rooms import LiveKitAway, Room, Rooms
+from webhook.replace import Replacements
+from webhook.rooms import LiveKitAway, Rooms, Sent
 from webhook.roster import Roster
-from webhook.store import Store
+from webhook.store import WATCHER_TTL_MS, Store
+from webhook.survey import NOTHING, Seen, few_at_once, survey
 
 log = structlog.get_logger(__name__)
 
 PAUSE_S = 2.0
 SHORTEST_PAUSE_S = 0.2
-ROOMS_AT_ONCE = 8
-# The event of a caller who just came is on its way.
-EVENT_WAITS_S = 1.5
-# A dispatch finds a worker within 5 s or never; one that was taken by a worker may start slowly.
-UNTAKEN_WAITS_S = 5.0
-TAKEN_WAITS_S = 12.0
-LONGEST_WAIT_S = 60.0
-MANY_ATTEMPTS = 5
+# What was seen counts for so long.
+FRESH_S = 2 * PAUSE_S
 MAX_ATTEMPTS = 1_000
+# A process that begins acts at once: the one before it may have died with the lock.
+ACTS_FIRST_S = WATCHER_TTL_MS / 1000 + PAUSE_S
+# One that is told of a ready worker sees to it, whoever acts.
+ACTS_WHEN_TOLD_S = 2.0
 # The agent of a phone call writes its end within this time; a browser may come back for 20 s.
 SIP_GRACE_S = 10.0
 BROWSER_GRACE_S = REJOIN_S + 5.0
 
-Result = TypeVar("Result")
 Recorded = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
-
-
-@dataclass(slots=True)
-class _Unserved:
-    """A caller without an agent: how many were sent, and since when (monotonic) that is so."""
-
-    attempt: int
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Who is where: callers by call id, the calls that have an agent, and the rooms that did not tell."""
-
-    callers: dict[UUID, Call]
-    served: frozenset[UUID]
-    silent: frozenset[str]
 
 
 class Watcher:
@@ -73,6 +53,8 @@ class Watcher:
         store: Store,
         roster: Roster,
         arrivals: Arrivals,
+        replacements: Replacements,
+        attempts: Attempts,
         journal: Journal,
         metrics: Metrics,
         recorded: Recorded,
@@ -81,22 +63,39 @@ class Watcher:
         self._store = store
         self._roster = roster
         self._arrivals = arrivals
+        self._replacements = replacements
+        self._attempts = attempts
         self._journal = journal
         self._metrics = metrics
         self._recorded = recorded
         self._news = asyncio.Event()
-        self._unserved: dict[UUID, _Unserved] = {}
+        self._acts_until = time.monotonic() + ACTS_FIRST_S
+        self._hurried = False
+        self._next_due = float("inf")
         self._gone_since: dict[UUID, float] = {}
-        self._ever_served: set[UUID] = set()
+        self.seen = NOTHING
+        self._seen_at = float("-inf")
+
+    @property
+    def fresh(self) -> Seen:
+        """What was seen a moment ago; nothing when that is long ago."""
+        return self.seen if time.monotonic() - self._seen_at < FRESH_S else NOTHING
 
     def wake(self) -> None:
         """Looks soon instead of at the next round."""
+        self._news.set()
+
+    def hurry(self) -> None:
+        """A worker is ready: callers without an agent are due at once."""
+        self._hurried = True
+        self._acts_until = max(self._acts_until, time.monotonic() + ACTS_WHEN_TOLD_S)
         self._news.set()
 
     async def run(self) -> None:
         """Watches until cancelled."""
         while True:
             began = time.monotonic()
+            self._news.clear()
             try:
                 await self.look()
             except LiveKitAway as error:
@@ -107,80 +106,97 @@ class Watcher:
             await self._pause(time.monotonic() - began)
 
     async def _pause(self, took: float) -> None:
-        self._news.clear()
-        await asyncio.sleep(max(SHORTEST_PAUSE_S, took))
+        if not self._hurried:
+            await asyncio.sleep(max(SHORTEST_PAUSE_S, took))
         try:
-            async with asyncio.timeout(PAUSE_S):
+            async with asyncio.timeout(min(PAUSE_S, max(0.0, self._next_due - time.monotonic()))):
                 await self._news.wait()
         except TimeoutError:
             return
 
     async def look(self) -> None:
         """One round. Raises `LiveKitAway`."""
+        self._next_due = float("inf")
         await self._roster.refresh()
-        if not await self._store.acts():
+        self._attempts.prune(self._roster.calls)
+        if not await self._store.acts() and time.monotonic() >= self._acts_until:
             self._metrics.live_calls.set(0)
+            self.seen = NOTHING
             return
-        seen = await self._survey()
+        hurried, self._hurried = self._hurried, False
+        self.seen = seen = await survey(self._rooms)
+        self._seen_at = time.monotonic()
         self._metrics.live_calls.set(len(seen.callers))
-        self._ever_served |= seen.served
-        await self._serve(seen)
-        await self._close(seen)
-
-    async def _survey(self) -> Seen:
-        rooms = await self._rooms.all()
-        found = await _few_at_once(self._present(room) for room in rooms)
-        callers: dict[UUID, Call] = {}
-        served: set[UUID] = set()
-        silent = set()
-        for room, present in zip(rooms, found, strict=True):
-            if present is None:
-                silent.add(room.name)
-                continue
-            here = _callers(room, present)
-            callers |= here
-            served |= _served(present, here)
-        return Seen(callers, frozenset(served), frozenset(silent))
-
-    async def _present(self, room: Room) -> Sequence[ParticipantInfo] | None:
-        try:
-            return await self._rooms.participants(room.name)
-        except LiveKitAway as error:
-            log.warning("room_silent", room=room.name, error=str(error))
-            return None
-
-    async def _serve(self, seen: Seen) -> None:
-        for call_id in [one for one in self._unserved if one not in seen.callers or one in seen.served]:
-            del self._unserved[call_id]
+        unserved = await self._unserved(seen)
         for call in seen.callers.values():
             await self._roster.add(call)
-        unserved = (call for call_id, call in seen.callers.items() if call_id not in seen.served)
-        await _few_at_once(self._send_when_due(call) for call in unserved)
+        await few_at_once(self._send_when_due(call, hurried=hurried) for call in unserved)
+        await self._close(seen)
 
-    async def _send_when_due(self, call: Call) -> None:
-        now = time.monotonic()
-        state = self._unserved.setdefault(call.call_id, _Unserved(0, now))
+    async def _unserved(self, seen: Seen) -> list[Call]:
+        """The callers without an agent; agents that are out of date are removed."""
+        new = [call for call_id, call in seen.callers.items() if not self._attempts.known(call_id)]
+        await few_at_once(self._learn(call) for call in new if seen.agents_of(call))
+        for one in seen.agents:
+            if one.call_id is None:
+                continue
+            if self._attempts.current(one.call_id, one):
+                self._attempts.of(one.call_id).there(one.attempt)
+            else:
+                self._replacements.remove(one)
+        return [call for call in seen.callers.values() if not self._is_served(seen, call)]
+
+    def _is_served(self, seen: Seen, call: Call) -> bool:
+        return any(self._attempts.current(call.call_id, one) for one in seen.agents_of(call))
+
+    async def _learn(self, call: Call) -> None:
         try:
-            sent = [one for one in await self._rooms.dispatches(call.room) if one.call_id == str(call.call_id)]
+            await self._sent(call)
+        except LiveKitAway:
+            # It tells the next time.
+            return
+
+    async def _sent(self, call: Call) -> Sent | None:
+        """The newest dispatch of the call. Raises `LiveKitAway`, as it does for a room that is gone."""
+        sent = [one for one in await self._rooms.dispatches(call.room) if one.call_id == str(call.call_id)]
+        latest = max(sent, key=lambda one: one.attempt, default=None)
+        if latest is not None:
+            self._attempts.of(call.call_id).sent(latest.attempt, time.monotonic(), latest.age_s)
+        return latest
+
+    async def _send_when_due(self, call: Call, *, hurried: bool) -> None:
+        now = time.monotonic()
+        progress = self._attempts.of(call.call_id)
+        progress.absent(now)
+        try:
+            latest = await self._sent(call)
         except LiveKitAway:
             # The room went meanwhile, or it tells the next time.
             return
-        latest = max(sent, key=lambda one: one.attempt, default=None)
-        attempt = latest.attempt if latest else 0
-        if attempt != state.attempt:
-            state.attempt, state.since = attempt, now
-        if now - state.since < _patience(attempt, taken=latest is not None and latest.taken):
+        if hurried:
+            progress.hurry()
+        due = progress.due_at(taken=latest is not None and latest.taken)
+        if now < due:
+            self._next_due = min(self._next_due, due)
             return
+        attempt = max(progress.sent_to, latest.attempt if latest else 0)
         if attempt >= MAX_ATTEMPTS or self._arrivals.full:
             return
-        self._arrivals.start(call, attempt + 1)
+        self._send(call, attempt, progress)
+
+    def _send(self, call: Call, attempt: int, progress: Progress) -> None:
+        if progress.is_gone or progress.dead_to >= attempt > 0:
+            self._replacements.lost(call.call_id, max(attempt, progress.seen_to), "left")
+        else:
+            self._arrivals.start(call, attempt + 1)
 
     async def _close(self, seen: Seen) -> None:
         now = time.monotonic()
+        served = {one.call_id for one in seen.agents if one.call_id and self._attempts.current(one.call_id, one)}
         gone = {
             call_id: call
             for call_id, call in self._roster.calls.items()
-            if call_id not in seen.callers and call_id not in seen.served and call.room not in seen.silent
+            if call_id not in seen.callers and call_id not in served and call.room not in seen.silent
         }
         self._gone_since = {call_id: self._gone_since.get(call_id, now) for call_id in gone}
         over = {
@@ -194,56 +210,12 @@ class Watcher:
         recorded = set(await self._recorded(list(ends.values())))
         for call_id, call in over.items():
             if ends[call_id] not in recorded:
-                self._tell_end(call, now - self._gone_since[call_id])
+                await self._tell_end(call, now - self._gone_since[call_id])
         await self._roster.remove(over)
-        self._ever_served -= set(over)
 
-    def _tell_end(self, call: Call, gone_for: float) -> None:
+    async def _tell_end(self, call: Call, gone_for: float) -> None:
         lasted = (datetime.now(UTC) - call.arrived_at).total_seconds() - gone_for
-        reason = "agent_lost" if call.call_id in self._ever_served else "unanswered"
+        had_agent = self._attempts.of(call.call_id).had_agent or await self._store.had_agent(call.call_id)
+        reason = "agent_lost" if had_agent else "unanswered"
         self._journal.put(call, CallEnded(reason=reason, duration_s=round(max(0.0, lasted), 1)), shared=0)
         log.info("call_closed", call_id=str(call.call_id), reason=reason)
-
-
-async def _few_at_once(works: Iterable[Awaitable[Result]]) -> list[Result]:
-    few = asyncio.Semaphore(ROOMS_AT_ONCE)
-
-    async def one(work: Awaitable[Result]) -> Result:
-        async with few:
-            return await work
-
-    return await asyncio.gather(*(one(work) for work in works))
-
-
-def _patience(attempt: int, *, taken: bool) -> float:
-    if attempt == 0:
-        return EVENT_WAITS_S
-    if attempt >= MANY_ATTEMPTS:
-        return LONGEST_WAIT_S
-    return TAKEN_WAITS_S if taken else UNTAKEN_WAITS_S
-
-
-def _callers(room: Room, present: Sequence[ParticipantInfo]) -> dict[UUID, Call]:
-    calls = (
-        call_of(one, room=room.name, room_sid=room.sid)
-        for one in present
-        if one.attributes.get("sip.callStatus") != "hangup"
-    )
-    return {call.call_id: call for call in calls if call is not None}
-
-
-def _served(present: Sequence[ParticipantInfo], callers: Collection[UUID]) -> set[UUID]:
-    """The calls that agents in a room serve; an agent that names no call serves every caller there."""
-    served: set[UUID] = set()
-    for one in present:
-        if one.kind != ParticipantInfo.Kind.AGENT:
-            continue
-        named = one.attributes.get(CALL_ID)
-        if named is None:
-            served |= set(callers)
-            continue
-        try:
-            served.add(UUID(named))
-        except ValueError:
-            continue
-    return served

@@ -1,0 +1,88 @@
+"""Calls that no worker has room for: a caller who never had an agent hears busy, one who had keeps trying."""
+
+import asyncio
+from uuid import UUID
+
+import structlog
+
+from webhook.arrivals import Arrivals
+from webhook.attempts import Attempts, Progress
+from webhook.refusal import Refusals
+from webhook.rooms import LiveKitAway
+from webhook.scene import Scene, Scenes
+from webhook.store import Store
+
+log = structlog.get_logger(__name__)
+
+MAX_TASKS = 1_024
+
+
+class Busy:
+    def __init__(
+        self, scenes: Scenes, store: Store, arrivals: Arrivals, attempts: Attempts, refusals: Refusals
+    ) -> None:
+        self._scenes = scenes
+        self._store = store
+        self._arrivals = arrivals
+        self._attempts = attempts
+        self._refusals = refusals
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+
+    async def accepted(self, call_id: UUID, attempt: int) -> None:
+        """A worker took the job."""
+        self._attempts.of(call_id).accepted(attempt, self._attempts.clock())
+        # A worker that is full may tell another process than this one.
+        await self._store.took(call_id, attempt)
+
+    def refused(self, call_id: UUID, attempt: int) -> None:
+        """A worker is full; what follows when no other takes the job happens behind."""
+        progress = self._attempts.of(call_id)
+        progress.refused(attempt, self._attempts.clock())
+        if call_id in self._tasks or len(self._tasks) >= MAX_TASKS:
+            return
+        task = self._tasks[call_id] = asyncio.create_task(self._settle(call_id, progress), name=f"busy {call_id}")
+        task.add_done_callback(lambda done: self._settled(call_id, done))
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+
+    def _settled(self, call_id: UUID, done: asyncio.Task[None]) -> None:
+        del self._tasks[call_id]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            # The watcher finds the caller again.
+            log.error("busy_failed", call_id=str(call_id), exc_info=error)
+
+    async def _settle(self, call_id: UUID, progress: Progress) -> None:
+        # Each worker that is full puts it off.
+        while (wait := progress.refusal_settled_at - self._attempts.clock()) > 0:  # noqa: ASYNC110 - a time, no event
+            await asyncio.sleep(wait)
+        try:
+            await self._decide(call_id, progress.refused_to)
+        except LiveKitAway as error:
+            log.warning("busy_waits", call_id=str(call_id), error=str(error))
+
+    async def _decide(self, call_id: UUID, attempt: int) -> None:
+        scene = await self._scenes.of(call_id)
+        if scene is None or scene.latest != attempt or await self._store.was_taken(call_id, attempt):
+            return
+        if any(self._attempts.current(call_id, one) for one in scene.agents):
+            return
+        if await self._had_agent(scene):
+            await self._try_again(scene, attempt)
+        elif not scene.progress.ever_accepted and await self._refusals.refuse(scene.call, attempt, "busy"):
+            log.info("call_refused", call_id=str(call_id), reason="busy")
+
+    async def _had_agent(self, scene: Scene) -> bool:
+        progress = scene.progress
+        return progress.had_agent or scene.active or await self._store.had_agent(scene.call.call_id)
+
+    async def _try_again(self, scene: Scene, attempt: int) -> None:
+        early = scene.progress.again_at() - self._attempts.clock()
+        if early > 0:
+            await asyncio.sleep(early)
+        if scene.progress.sent_to == attempt:
+            self._arrivals.start(scene.call, attempt + 1, why="refused")
