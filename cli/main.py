@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import backup, blocklist, call, doctor, number, persona, stack, trunk
+from cli import backup, blocklist, call, doctor, number, persona, stack, trunk, worker
 from cli.fault import CommandFailed, Unsuccessful
 from local.part import PartFailed
 from switchboard.settings import SettingsError
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
+app.command()(worker.worker)
 app.command()(call.call)
 app.command()(doctor.doctor)
 app.command()(backup.backup)

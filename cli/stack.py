@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.condition import conditions
+from cli.output import plain
 from cli.report import StackPrinter
 from local import state
 from local.serve import prepare_home, serve
@@ -89,17 +91,17 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     elif running is None:
         typer.echo("Nothing runs here: start it with `switchboard up`.")
     else:
-        Console(highlight=False).print(_table(found))
+        Console(highlight=False).print(_table(found, asyncio.run(conditions(found))))
     raise typer.Exit(0 if found.ready else 1)
 
 
-def _table(found: Status) -> Table:
+def _table(found: Status, says: Mapping[str, str]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("part", "state", "pid", "port", "since"):
+    for column in ("part", "state", "pid", "port", "since", "says"):
         table.add_column(column)
     for name, part in found.parts.items():
         since = part.since.astimezone().strftime("%H:%M:%S")
-        table.add_row(name, part.state, str(part.pid or ""), str(part.port or ""), since)
+        table.add_row(name, part.state, str(part.pid or ""), str(part.port or ""), since, plain(says.get(name, "")))
     return table
 
 

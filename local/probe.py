@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 _TIMEOUT_S = 2.0
 _MAX_ANSWER = 64 * 1024
@@ -10,9 +12,22 @@ _MAX_ANSWER = 64 * 1024
 
 async def http_ok(port: int, path: str, host: str = "127.0.0.1") -> bool:
     """Whether `GET path` answers 200."""
-    request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    answer = await _ask(host, port, request.encode())
+    answer = await _get(port, path, host)
     return answer.split(b" ", 2)[1:2] == [b"200"]
+
+
+async def http_json(port: int, path: str, host: str = "127.0.0.1") -> dict[str, Any] | None:
+    """The object that `GET path` answers with, whatever its status; None when there is none."""
+    try:
+        found = json.loads((await _get(port, path, host)).partition(b"\r\n\r\n")[2])
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+async def _get(port: int, path: str, host: str) -> bytes:
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    return await _ask(host, port, request.encode())
 
 
 async def redis_ok(port: int, password: str) -> bool:
@@ -70,7 +85,10 @@ async def _ask(host: str, port: int, request: bytes) -> bytes:
         async with asyncio.timeout(_TIMEOUT_S), _connection(host, port) as (reader, writer):
             writer.write(request)
             await writer.drain()
-            return await reader.read(_MAX_ANSWER)
+            answer = b""
+            while len(answer) < _MAX_ANSWER and (more := await reader.read(_MAX_ANSWER)):
+                answer += more
+            return answer
     except (OSError, TimeoutError):
         return b""
 

@@ -90,9 +90,7 @@ def build(
     sockets = postgres.socket_folder(home)
     told = _told(settings, keys, chosen, home=home, database=postgres.url(sockets))
     plain = for_servers(home, environ)
-    ours = {**environ, **told, **_THRIFT, MARKER: str(home)}
-    # Compiled once and kept: without it every start compiles some thousand modules anew.
-    ours.pop("PYTHONDONTWRITEBYTECODE", None)
+    ours = for_programs(home, told, environ)
     signed_by, secret = told["LIVEKIT_API_KEY"], told["LIVEKIT_API_SECRET"]
     config = livekit.configuration(
         port=chosen.livekit,
@@ -114,6 +112,14 @@ def build(
 def for_servers(home: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of the servers of `home`, none of ours and none of their own settings in it."""
     return {name: environ[name] for name in _PLAIN if name in environ} | {MARKER: str(home)}
+
+
+def for_programs(home: Path, told: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of our own programs of `home`, which are told of the stack they belong to."""
+    ours = {**environ, **told, **_THRIFT, MARKER: str(home)}
+    # Compiled once and kept: without it every start compiles some thousand modules anew.
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)
+    return ours
 
 
 def _choose(settings: Settings, ports: Ports, *, any_port: bool) -> _Chosen:
