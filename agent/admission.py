@@ -13,8 +13,8 @@ from switchboard.dispatch import DispatchMetadata
 
 log = structlog.get_logger(__name__)
 
-# The server gives a worker nothing at 1.0; the count below is what really decides.
-FULL_LOAD = 0.9
+# A server with its own defaults offers nothing to a worker from 0.7 on, and tells nobody: what decides is the count.
+FULL_LOAD = 0.65
 
 
 class Admission:

@@ -69,6 +69,8 @@ async def test_a_slot_is_taken_from_the_acceptance_on_and_counted_once_when_the_
     first.assigned.set_result(None)
     await deciding
     assert admission.taken() == 1
+    # A full worker is still offered jobs, which it refuses for all to know.
+    assert admission.load() < 0.7
     assert notices.told == [("accepted", CALL, 2), ("refused", CALL, 2)]
     assert first.attributes == {"call_id": str(CALL), "attempt": "2", "job_id": "AJ_1", "worker_id": "w1"}
 
