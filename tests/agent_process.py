@@ -210,13 +210,13 @@ class AgentProcess:
         wav = base64.b64encode(sound.write_wav(spoken.samples, voice.RATE)).decode()
         words = [[word.text, word.end_s] for word in spoken.words]
         told = {"utterances": [{"text": spoken.text, "wav_base64": wav, "words": words}]}
-        for models in (self.models, *also):
-            await _tell(f"{models}/scripted/utterances", told)
+        await self.script("utterances", told, also=also)
         return spoken.samples
 
-    async def script(self, what: str, told: Mapping[str, Any]) -> None:
-        """Tells the scripted models what to do."""
-        await _tell(f"{self.models}/scripted/{what}", told)
+    async def script(self, what: str, told: Mapping[str, Any], *, also: Sequence[str] = ()) -> None:
+        """Tells the scripted models what to do, and those at other addresses too."""
+        for models in (self.models, *also):
+            await _tell(f"{models}/scripted/{what}", told)
 
     async def forget_script(self) -> None:
         """The models answer as they do at first."""

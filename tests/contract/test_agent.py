@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from switchboard.fact import AgentLeft, CallEnded, Fact, Interrupted, Item, MessageTaken, ModelFailed, PersonaApplied
+from switchboard.fact import AgentLeft, CallEnded, Fact, Interrupted, Item, MessageTaken, PersonaApplied
 from tests.agent_process import AgentProcess, Phone, agent_process
 from tests.promises import promise
 from tests.room_guest import eventually
@@ -327,19 +327,6 @@ async def test_text_from_anybody_but_the_caller_is_not_the_callers_words(agent: 
     assert _texts(facts, "user") == ["When is breakfast?"]
     await other.disconnect()
     await phone.hang_up()
-
-
-@promise("agent.model_fails")
-@pytest.mark.parametrize("part", ["llm", "tts"])
-async def test_a_model_that_fails_is_an_apology_and_an_end_not_silence(agent: AgentProcess, part: str) -> None:
-    phone = await _answered(agent)
-    await agent.script("failures", {part: "error"})
-    await phone.type("When is breakfast?")
-    await eventually(lambda: bool(phone.hears()), 20)
-    await asyncio.wait_for(phone.gone.wait(), 40)
-    facts = await agent.until_fact(phone.call_id, "call_ended")
-    assert part in [one.body.part for one in facts if isinstance(one.body, ModelFailed)]
-    assert [one.body.reason for one in facts if isinstance(one.body, CallEnded)] == ["model_failed"]
 
 
 @promise("agent.admission")

@@ -1,0 +1,55 @@
+"""Calls in which a part fails: real LiveKit servers, real agents, and scripted models that fail as they are told."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bench.disasters import models
+from switchboard.fact import Item
+from tests.agent_process import agent_process
+from tests.promises import promise
+from tests.room_guest import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# The figure is 3 s; a machine with other work may add to it.
+LOOSELY_S = 4.0
+EMERGENCY = "If this is an emergency, please hang up now and dial one one two."
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pair() -> AsyncIterator[models.Pair]:
+    async with models.pair() as both:
+        yield both
+
+
+@promise("agent.model_outage")
+@pytest.mark.parametrize("failure", models.FAILURES)
+@pytest.mark.parametrize("part", models.PARTS)
+async def test_a_part_that_fails_is_never_silence(pair: models.Pair, part: str, failure: str) -> None:
+    cases = await pair.cases(part, failure, whole=failure == "stall")
+    for one in cases:
+        print(f"{one.name}: {one.figure}")
+    assert [one for one in cases if not one.good] == []
+    assert [one for one in cases if not one.within(LOOSELY_S)] == []
+
+
+@promise("agent.emergency")
+async def test_the_emergency_sentence_is_heard_word_for_word_while_the_model_hangs_and_the_call_goes_on() -> None:
+    async with agent_process(SWITCHBOARD_EMERGENCY_SENTENCE=EMERGENCY) as agent:
+        phone = await models.answered(agent)
+        sound = await agent.taught("Please help, my husband is not breathing.")
+        await agent.script("failures", {"llm": "hang"})
+        await phone.play(sound)
+        await eventually(lambda: bool(phone.hears()), LOOSELY_S)
+        facts = await agent.until_fact(phone.call_id, "item", times=3)
+        said = [models.text(one.body.item) for one in facts if isinstance(one.body, Item)]
+        assert said[1:] == ["Please help, my husband is not breathing.", EMERGENCY]
+        assert [one.kind for one in facts if one.kind in ("emergency_said", "model_failed")] == ["emergency_said"]
+        await agent.script("failures", {"llm": None})
+        await agent.script("reply", {"text": models.REPLY})
+        await agent.say(phone, models.QUESTION)
+        facts = await agent.until_fact(phone.call_id, "item", times=5)
+        assert models.text([one.body.item for one in facts if isinstance(one.body, Item)][-1]) == models.REPLY
+        await phone.hang_up()
