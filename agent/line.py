@@ -20,6 +20,10 @@ ACTIVE, HANGUP = "active", "hangup"
 # No packet from the caller for this long is a line on hold: phones send sound, or comfort noise, all the time.
 HOLD_AFTER_S = 2.0
 POLL_S = 0.5
+# A caller who vanishes as our own connection breaks has not hung up: the server went, and comes back for both.
+# Which of the two is told first is not settled.
+CUT_TELLS_S = 0.3
+CUT_LASTS_S = 15.0
 # Keys pressed together are one number.
 KEYS_TOGETHER_S = 2.0
 MAX_KEYS = 64
@@ -49,6 +53,7 @@ class Line:
         self._keys = ""
         self._keys_timer: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._cut_at = float("-inf")
         self.on_hold = False
         self.touched_at = time.monotonic()
         """When the caller last pressed a key or typed."""
@@ -59,6 +64,8 @@ class Line:
         self._room.on("participant_disconnected", self._disconnected)
         self._room.on("participant_connected", self._connected)
         self._room.on("sip_dtmf_received", self._key)
+        self._room.on("reconnecting", self._cut)
+        self._room.on("reconnected", self._cut)
         participant = self.participant
         if participant is None:
             self._ending.because(Reason.CALLER_HUNG_UP)
@@ -70,6 +77,8 @@ class Line:
         self._room.off("participant_disconnected", self._disconnected)
         self._room.off("participant_connected", self._connected)
         self._room.off("sip_dtmf_received", self._key)
+        self._room.off("reconnecting", self._cut)
+        self._room.off("reconnected", self._cut)
         for timer in (self._keys_timer, self._leaving):
             if timer is not None:
                 timer.cancel()
@@ -102,14 +111,21 @@ class Line:
     def _disconnected(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity != self._caller.identity:
             return
-        if self._caller.kind == "sip":
-            self._ending.because(Reason.CALLER_HUNG_UP)
-        else:
-            self._back.clear()
-            self._away(True)
-            if self._leaving is not None:
-                self._leaving.cancel()
-            self._leaving = asyncio.create_task(self._wait_for_return(), name="line.return")
+        self._back.clear()
+        self._away(True)
+        if self._leaving is not None:
+            self._leaving.cancel()
+        waiting = self._hung_up_or_cut() if self._caller.kind == "sip" else self._wait_for_return(REJOIN_S)
+        self._leaving = asyncio.create_task(waiting, name="line.return")
+
+    async def _hung_up_or_cut(self) -> None:
+        await asyncio.sleep(CUT_TELLS_S)
+        cut = time.monotonic() - self._cut_at < CUT_LASTS_S
+        await self._wait_for_return(CUT_LASTS_S if cut else 0.0)
+
+    def _cut(self) -> None:
+        """Our own connection breaks, or is there again: the caller's comes back in its own time."""
+        self._cut_at = time.monotonic()
 
     def _connected(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self._caller.identity:
@@ -124,9 +140,10 @@ class Line:
         else:
             self._mouth.release(Hold.AWAY)
 
-    async def _wait_for_return(self) -> None:
+    async def _wait_for_return(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._back.wait(), REJOIN_S)
+            async with asyncio.timeout(seconds):
+                await self._back.wait()
         except TimeoutError:
             self._ending.because(Reason.CALLER_HUNG_UP)
 

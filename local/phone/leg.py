@@ -34,6 +34,8 @@ class Leg:
         self._settings, self._parties, self._attributes = settings, parties, attributes
         self._room = rtc.Room()
         self._connecting: asyncio.Task[None] | None = None
+        self._status = "ringing"
+        self._telling: set[asyncio.Task[None]] = set()
         self._track = rtc.LocalAudioTrack.create_audio_track(self.identity, self.source)
 
     async def join(self, bridge: Bridge, on_gone: Callable[[], None]) -> None:
@@ -43,6 +45,7 @@ class Leg:
         )
         self._room.on("track_unsubscribed", lambda _track, its, _who: bridge.forget(its.sid))
         self._room.on("disconnected", lambda _reason: on_gone())
+        self._room.on("reconnected", self._tell_again)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
@@ -69,11 +72,18 @@ class Leg:
 
     async def tell_status(self, status: str) -> None:
         """Sets `sip.callStatus`, if the room still is there."""
+        self._status = status
         if not self._room.isconnected():
             return
         with contextlib.suppress(TimeoutError, RuntimeError):
             async with asyncio.timeout(SIGNAL_TIMEOUT_S):
                 await self._room.local_participant.set_attributes({"sip.callStatus": status})
+
+    def _tell_again(self) -> None:
+        # A server that was restarted knows what the token says: that the phone rings.
+        task = asyncio.create_task(self.tell_status(self._status), name="status again")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def press(self, digit: str) -> None:
         """Passes on a key that the caller pressed."""
