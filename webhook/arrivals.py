@@ -50,12 +50,12 @@ class Arrivals:
     def waive(self) -> None:
         self._promised -= 1
 
-    def start(self, call: Call, attempt: int = 1, *, why: str = "") -> None:
+    def start(self, call: Call, attempt: int = 1, *, why: str = "", since: float | None = None) -> None:
         """Looks after the call behind; nothing happens when that is already under way.
 
-        `why`: what became of the agent before.
+        `why`: what became of the agent before. `since`: when it was needed, in monotonic seconds; else now.
         """
-        self.send(Errand(call, attempt, time.monotonic(), why))
+        self.send(Errand(call, attempt, time.monotonic() if since is None else since, why))
 
     def send(self, errand: Errand) -> asyncio.Task[None]:
         """Starts what is to be done, or gives what is already under way for the call."""

@@ -131,7 +131,8 @@ class Dispatcher:
         if outcome := await self._not_needed(sending):
             return outcome
         sent = await self._sent(sending)
-        if _has(sent, sending.attempt):
+        # A server that was restarted lists none of those that were sent before.
+        if _has(sent, sending.attempt) or self._attempts.of(sending.call.call_id).sent_to >= sending.attempt:
             return "sent_before"
         told = await self._metadata(sending, sent)
         if not locked and not sending.errand.told:
@@ -154,7 +155,7 @@ class Dispatcher:
         if before is not None and (again := told_again(before.metadata, sending.call, sending.attempt)):
             return again
         if sending.resolved is None:
-            sending.resolved = await self._personas.of(sending.call)
+            sending.resolved = await self._personas.of(sending.call, since=sending.errand.since)
             self._tell_persona(sending, sending.resolved)
         return metadata(sending.call, sending.attempt, sending.resolved)
 

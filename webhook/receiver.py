@@ -146,12 +146,13 @@ class Receiver:
     async def _take_call(self, name: str, id_: str, call: Call) -> web.Response:
         if self._arrivals.full:
             return self._answer(503, name, "busy", "Too many calls arrive at once.")
+        arrived_at = time.monotonic()
         # The place is kept before the mark is set: a marked event is one that gets served.
         self._arrivals.promise()
         try:
             if not await self._store.first_sight(id_):
                 return self._answer(200, name, "duplicate", "ok")
-            self._arrivals.start(call)
+            self._arrivals.start(call, since=arrived_at)
         finally:
             self._arrivals.waive()
         return self._answer(200, name, "used", "ok")
