@@ -101,6 +101,10 @@ class Call:
         except asyncio.CancelledError:
             self._ending.because(Reason.WORKER_LOST)
             raise
+        except Exception:
+            # The border of the call: whatever broke, the caller gets another agent, or an end on record.
+            self._ending.failed()
+            raise
         finally:
             self._line.detach()
             await self._leave(self._ending.known or Reason.FAILED)
@@ -227,7 +231,10 @@ class Call:
         log.warning("session_error", error=str(event.error)[:300])
 
     def _closed(self, event: CloseEvent) -> None:
-        self._ending.because(Reason.MODEL_FAILED if event.reason is CloseReason.ERROR else Reason.FAILED)
+        if event.reason is CloseReason.ERROR:
+            self._ending.because(Reason.MODEL_FAILED)
+        else:
+            self._ending.failed()
 
     def _greet(self, first: Greeting) -> None:
         if first.apology:

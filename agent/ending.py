@@ -16,6 +16,7 @@ class Reason(StrEnum):
     REPLACED = "replaced"
     CONNECTION_LOST = "connection_lost"
     WORKER_LOST = "worker_lost"
+    CRASHED = "crashed"
     UNANSWERED = "unanswered"
     FAILED = "failed"
 
@@ -33,6 +34,7 @@ class Reason(StrEnum):
             Reason.REPLACED,
             Reason.CONNECTION_LOST,
             Reason.WORKER_LOST,
+            Reason.CRASHED,
             Reason.UNANSWERED,
         )
 
@@ -44,7 +46,7 @@ class Reason(StrEnum):
     @property
     def needs_successor(self) -> bool:
         """The caller is still there, and nobody serves the call now."""
-        return self in (Reason.CONNECTION_LOST, Reason.WORKER_LOST)
+        return self in (Reason.CONNECTION_LOST, Reason.WORKER_LOST, Reason.CRASHED)
 
 
 _OF_A_DISCONNECT = {
@@ -61,15 +63,20 @@ def of_disconnect(reason: int) -> Reason:
 
 
 class Ending:
-    """The one end of a call."""
+    """The one end of a call. `last`: when this agent fails, the call has failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, last: bool = True) -> None:
+        self._last = last
         self._reason: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
 
     def because(self, reason: Reason) -> None:
         """The call ends now; a later reason changes nothing."""
         if not self._reason.done():
             self._reason.set_result(reason)
+
+    def failed(self) -> None:
+        """Something of ours broke: another agent may do better, a few times."""
+        self.because(Reason.FAILED if self._last else Reason.CRASHED)
 
     async def reason(self) -> Reason:
         """Returns when there is a reason."""

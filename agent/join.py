@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from agent import election, lifeline, ticket
 from agent.call import API_TIMEOUT_S, Call
-from agent.ending import Ending, Reason, of_disconnect
+from agent.ending import Ending, of_disconnect
 from agent.fence import Fence
 from agent.lifeline import Hello, Lifeline
 from agent.mouth import Mouth
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 CALLER_TIMEOUT_S = 5.0
 # The attempt of an agent whose job did not say which call it is for.
 UNTOLD = 0
+# A call on which so many agents failed has failed.
+MOST_ATTEMPTS = 3
 BEAT_S = 1.0
 _AGENT = rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
 
@@ -38,13 +40,12 @@ async def answer(ctx: JobContext) -> None:
     settings = Settings.read()
     given = ticket.read(ctx.job.metadata)
     structlog.contextvars.bind_contextvars(room=ctx.job.room.name, job=ctx.job.id)
-    ending = Ending()
+    ending = Ending(last=given.metadata is not None and given.metadata.attempt >= MOST_ATTEMPTS)
     with Fence().raised() as fence:
         line = Lifeline(os.environ.get(lifeline.ADDRESS, ""), orphaned=fence.leave_soon)
         with line.held(_who(ctx, given)):
             await _serve(ctx, settings, given, ending, line)
-            # Who has lost the room for good may have left a caller in it.
-            if ending.known is not Reason.CONNECTION_LOST:
+            if ending.known is None or not ending.known.needs_successor:
                 line.over()
 
 
@@ -57,7 +58,7 @@ def _who(ctx: JobContext, given: ticket.Ticket, caller: Caller | None = None) ->
 
 async def _serve(ctx: JobContext, settings: Settings, given: ticket.Ticket, ending: Ending, line: Lifeline) -> None:
     ctx.room.on("disconnected", lambda reason: ending.because(of_disconnect(reason)))
-    mouth = Mouth(on_failure=lambda: ending.because(Reason.FAILED))
+    mouth = Mouth(on_failure=ending.failed)
     parts = Parts(settings, given, mouth, ending)
     try:
         await ctx.connect(auto_subscribe=AutoSubscribe.AUDIO_ONLY)

@@ -33,3 +33,13 @@ async def test_the_first_reason_is_the_reason() -> None:
     ending.because(Reason.SILENCE)
     ending.because(Reason.CALLER_HUNG_UP)
     assert await asyncio.wait_for(ending.reason(), 1) is Reason.SILENCE
+
+
+def test_an_agent_that_breaks_leaves_the_call_to_another_one_but_the_last_does_not() -> None:
+    async def reason(*, last: bool) -> Reason:
+        ending = Ending(last=last)
+        ending.failed()
+        return await ending.reason()
+
+    assert asyncio.run(reason(last=False)).needs_successor
+    assert not asyncio.run(reason(last=True)).only_ours
