@@ -97,10 +97,10 @@ class Report:
             self._tool_item({"type": "function_call_output", "call_id": call.call_id, "output": output.output})
 
     def _tool_item(self, item: dict[str, JsonValue]) -> None:
-        capped: dict[str, JsonValue] = {
+        short: dict[str, JsonValue] = {
             key: capped(value) if isinstance(value, str) else value for key, value in item.items()
         }
-        self.add(fact.Item(item=capped))
+        self.add(fact.Item(item=short))
 
     def _latency(self, metrics: Mapping[str, Any]) -> dict[str, float]:
         found = {ours: round(float(metrics[theirs]), 4) for theirs, ours in _STAGES.items() if metrics.get(theirs)}
