@@ -28,6 +28,7 @@ class Case:
     call_id: str | None = None
     attempts: int = 0
     lost: tuple[str, ...] = ()
+    reason: str | None = None
     waits: tuple[float | None, ...] = ()
     fault: str = ""
 
@@ -82,7 +83,7 @@ async def _call(options: Options, place: Ground) -> Case:
     case.waits = tuple(waits(await kept(options, talking), talking.said))
     entry = await ledger.ended(place.found.stack, case.call_id)
     if entry is not None:
-        case.attempts = entry.attempts
+        case.attempts, case.reason = entry.attempts, entry.reason
         case.lost = tuple(str(one["reason"]) for one in entry.bodies("agent_lost"))
     return case
 
@@ -95,6 +96,7 @@ def _rows(cases: list[Case], minutes: float) -> list[Row]:
         none_of(f"{minutes:g} min with all cores busy: agents lost", sum(len(one.lost) for one in cases), calls),
         none_of("  calls that had more than one agent", sum(one.attempts > 1 for one in cases), calls),
         none_of("  calls that were not answered", sum(bool(one.fault) for one in cases), calls),
+        none_of("  calls not ended by the caller", sum(one.reason != "caller_hung_up" for one in cases), calls),
         Row("  turns without a reply", f"{heard.count(None)} of {len(heard)}", "", met=True),
         Row("  voice to voice", spread(found) if found else "none", "", met=True),
     ]

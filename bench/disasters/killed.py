@@ -14,7 +14,7 @@ from typing import Any
 from bench.disasters import ear, ledger
 from bench.disasters.jobs import Worker, first_worker
 from bench.disasters.scene import Options, Row, all_of, spread, within
-from bench.disasters.talking import ASK, Ground, again, caller_number, ground, kept, many, now, since_start
+from bench.disasters.talking import ASK, Ground, again, caller_number, ground, insist, kept, many, now, since_start
 from bench.figures import Spread
 from bench.sounds import Utterance
 from bench.stack import BenchFailed
@@ -52,6 +52,7 @@ class Case:
     again_s: list[float | None] = field(default_factory=list)
     answer: str = ""
     resumed: int = 0
+    said_again: int = 0
     lost: int = 0
     personas: set[str] = field(default_factory=set)
     fault: str = ""
@@ -131,6 +132,7 @@ def _rows(cases: Sequence[Case]) -> list[Row]:
         if of_phase is not None:
             rows.append(Row(f"    {phase}", spread(of_phase), "", met=True))
     rows.append(all_of("  it repeats the code given before the kill", (case.remembered for case in cases)))
+    rows.append(Row("  turns that had to be said again", str(sum(case.said_again for case in cases)), "", met=True))
     return rows
 
 
@@ -177,11 +179,11 @@ class _Killed:
             await asyncio.sleep(random.uniform(0.0, 1.5))
             await self._kill(talking, "greeting")
         await self._again(talking)
-        await talking.turn(self.place.words.codes[self.case.code])
+        self.case.said_again += await insist(talking, self.place.words.codes[self.case.code]) - 1
         phase = self.case.phase if self.case.phase in LATER else random.choice(LATER)
         await self._kill_while(talking, phase)
         await self._again(talking)
-        await talking.turn(self.place.words.ask)
+        self.case.said_again += await insist(talking, self.place.words.ask) - 1
 
     async def _again(self, talking: Talk) -> None:
         """The greeting, or what is said after a kill, to its end."""
@@ -213,6 +215,8 @@ class _Killed:
         await speaking
 
     async def _kill(self, talking: Talk, phase: str) -> None:
+        if talking.call.ended.done():
+            raise BenchFailed(f"the call was over before {phase}")
         before = now()
         job = await self.worker.job(talking.call.call_id)
         at = self.worker.signal(job.pid, signal.SIGKILL)

@@ -31,6 +31,8 @@ SHORT = "Is there anything else?"
 AGAIN_LIMIT_S = 20.0
 # Digits that callers say, well apart for the scripted hearing.
 CODE_DIGITS = 4
+# A turn that had no reply is said again.
+MOST_TIMES = 3
 
 _callers = itertools.count(random.randrange(10_000))
 
@@ -153,6 +155,17 @@ class Talking:
 async def kept(options: Options, talking: Talk) -> Any:
     """The recording so far, also as a file when there is a folder for it."""
     return await talking.recorded(options.record)
+
+
+async def insist(talking: Talk, what: Utterance) -> int:
+    """Says it until there is a reply, as a caller would, and hears that to its end. How often it was said."""
+    for times in range(1, MOST_TIMES + 1):
+        if await talking.reply_begins(await talking.say(what)):
+            await talking.reply_ends()
+            return times
+        if talking.call.ended.done():
+            break
+    return MOST_TIMES
 
 
 def waits(stereo: Any, said: Sequence[Said]) -> list[float | None]:

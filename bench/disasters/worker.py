@@ -12,7 +12,7 @@ from typing import Any
 from bench.disasters import ear, ledger
 from bench.disasters.jobs import Worker, first_worker, ready, second_worker
 from bench.disasters.scene import Options, Row, all_of, within
-from bench.disasters.talking import ASK, Ground, Talking, again, caller_number, ground, kept, now, since_start
+from bench.disasters.talking import ASK, Ground, Talking, again, caller_number, ground, insist, kept, now, since_start
 from bench.stack import BenchFailed, Measured
 from bench.talk import Talk
 from local.phone.caller import CallFailed
@@ -118,7 +118,7 @@ async def _told(place: Ground, worker: Worker, case: Case) -> Talk:
         raise BenchFailed(f"of {MOST_DIALS} calls none went to the worker that is to be killed.")
     case.call_id = talking.call.call_id
     await again(talking, 0.0)
-    await talking.turn(place.words.codes[case.code])
+    await insist(talking, place.words.codes[case.code])
     return talking
 
 
@@ -134,7 +134,7 @@ async def _after(options: Options, place: Ground, talking: Talk, case: Case, at:
     case.at = since_start(talking, at)
     try:
         if await again(talking, at + ear.TAIL_S):
-            await talking.turn(place.words.ask)
+            await insist(talking, place.words.ask)
     finally:
         await talking.call.hang_up()
         stereo = await kept(options, talking)
