@@ -53,6 +53,18 @@ PROMISES: dict[str, str] = {
     "webhook.health": "/health names degraded parts and is 503 only when no call can be answered.",
     "webhook.metrics": "/metrics counts events, look-ups and dispatches.",
     "webhook.bad_settings": "A busy port or a missing setting ends the webhook service with one sentence and status 2.",
+    # tests/contract/test_webhook_replace.py
+    "webhook.lost": "A lost agent is removed and replaced once, with the same persona, whoever is told and however often.",
+    "webhook.lost_without_redis": "A lost agent is replaced with Redis stopped; a caller who is gone gets none.",
+    "webhook.internal": "Only who knows the internal token may tell of agents; nonsense has no effect.",
+    "webhook.lost_untold": "An agent that leaves, or whose process left its file, is replaced though nobody tells.",
+    "webhook.silent": "An agent that beats no more and whose worker is silent too is replaced.",
+    "webhook.ready": "When a worker is ready, callers without an agent get one at once.",
+    "webhook.stale_agent": "An agent that comes back after it was replaced is removed at once.",
+    "webhook.comes_back": "A webhook service that was killed serves who came meanwhile, and nobody twice.",
+    # tests/contract/test_webhook_busy.py
+    "webhook.busy": "A caller whom no worker takes hears busy within 2 s; one whom another worker takes goes on.",
+    "webhook.busy_replacement": "A call that had an agent is never refused as busy: it asks again while the caller stays.",
     # control
     "control.log.order": "writers at once get one order, 1, 2, 3 …, without gaps, and each its own order",
     "control.log.once": "a fact recorded twice is one fact; appending is all or nothing",

@@ -1,0 +1,90 @@
+"""What callers hear when every worker is full."""
+
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest_asyncio
+from livekit import api
+
+from switchboard.notice import accepted_path, lost_path, refused_path
+from tests.contract.test_webhook_replace import agent, attempts, has, own, tell
+from tests.livekit_server import LiveKitServer, livekit_server
+from tests.persona_api import FakePersonaApi, persona_api
+from tests.promises import promise
+from tests.redis_server import RedisServer, redis_server
+from tests.webhook_calls import Line, dispatched, facts, sip, until
+from tests.webhook_service import WebhookService, webhook_service
+
+
+@pytest_asyncio.fixture
+async def livekit() -> AsyncIterator[LiveKitServer]:
+    async with livekit_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def redis() -> AsyncIterator[RedisServer]:
+    async with redis_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def service(livekit: LiveKitServer, redis: RedisServer) -> AsyncIterator[WebhookService]:
+    async with persona_api() as personas, webhook_service(_settings(livekit, redis, personas)) as running:
+        yield running
+
+
+def _settings(livekit: LiveKitServer, redis: RedisServer, personas: FakePersonaApi) -> dict[str, str]:
+    return own(livekit, redis, personas)
+
+
+async def _gone(livekit: LiveKitServer, room: str) -> bool:
+    async with livekit.client() as client:
+        return not (await client.room.list_rooms(api.ListRoomsRequest(names=[room]))).rooms
+
+
+async def _refuse(service: WebhookService, line: Line, attempt: int = 1, worker: str = "w1") -> None:
+    assert await tell(service, refused_path(line.call_id), {"attempt": attempt, "worker": worker}) == 202
+
+
+@promise("webhook.busy")
+async def test_a_caller_whom_no_worker_takes_hears_busy_and_one_whom_another_takes_goes_on(
+    livekit: LiveKitServer, service: WebhookService, redis: RedisServer
+) -> None:
+    browser = {"switchboard.dialed": "+15550100001"}
+    async with (
+        Line(livekit, sip()) as line,
+        Line(livekit, browser, browser=True) as tab,
+        Line(livekit, sip()) as lucky,
+    ):
+        for one in (line, lucky):
+            await dispatched(livekit, service, one)
+        await until(has(livekit, tab.room, 1))
+        began = time.monotonic()
+        for one in (line, tab, lucky):
+            await _refuse(service, one)
+        assert await tell(service, accepted_path(lucky.call_id), {"attempt": 1, "worker": "w2"}) == 202
+        for one in (line, tab):
+            assert await until(partial(_gone, livekit, one.room))
+            print(f"busy within {time.monotonic() - began:.3f} s")
+            (end,) = await until(partial(facts, redis, one.call_id, "call_ended"))
+            assert end.body.reason == "busy"
+        assert not await _gone(livekit, lucky.room)
+        assert not await facts(redis, lucky.call_id, "call_ended")
+
+
+@promise("webhook.busy_replacement")
+async def test_a_call_that_had_an_agent_is_never_refused_and_asks_again(
+    livekit: LiveKitServer, service: WebhookService, redis: RedisServer
+) -> None:
+    async with Line(livekit, sip() | {"sip.callStatus": "active"}) as line:
+        await dispatched(livekit, service, line)
+        async with agent(livekit, line):
+            assert await tell(service, lost_path(line.call_id), {"attempt": 1, "reason": "died"}) == 202
+            await until(has(livekit, line.room, 2))
+        for attempt in (2, 3):
+            await _refuse(service, line, attempt)
+            await until(has(livekit, line.room, attempt + 1))
+        assert await attempts(livekit, line.room) == [1, 2, 3, 4]
+        assert not await facts(redis, line.call_id, "call_ended")
