@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx2
 from livekit import rtc
@@ -21,13 +21,14 @@ from switchboard.persona import Persona
 from switchboard.settings import Settings, SettingsError
 
 Part = Literal["stt", "llm", "tts"]
+Model = TypeVar("Model")
 Tell = Callable[[Body], None]
 
 LOCAL = "local"
 OPENAI = "openai"
 AZURE = "azure"
 # Whatever fails, the caller hears something within 3 s: of the end of their words, or of our last one.
-STT_LIMITS = Limits(patience_s=1.1, limit_s=2.1)
+STT_LIMITS = Limits(patience_s=1.1, limit_s=2.2)
 LLM_LIMITS = Limits(patience_s=1.1, limit_s=2.1)
 TTS_LIMITS = Limits(patience_s=0.9, limit_s=1.7)
 # Beyond those: a request that is let go ends at the latest so.
@@ -90,7 +91,7 @@ class Recogniser:
             openai.STT(model=one.model, client=_client(one), language=language.split("-")[0]) for one in services
         ]
         _share_metrics(self.models)
-        self._relay = Relay("stt", self.models, STT_LIMITS, _recovery("stt", tell))
+        self._relay = _relay("stt", services, self.models, STT_LIMITS, tell)
 
     async def words(self, audio: rtc.AudioFrame) -> str:
         """What was said in `audio`. Raises `ModelsFailed`."""
@@ -118,7 +119,7 @@ class Thinker:
             for one in services
         ]
         _share_metrics(self.models)
-        self._relay = Relay("llm", self.models, LLM_LIMITS, _recovery("llm", tell))
+        self._relay = _relay("llm", services, self.models, LLM_LIMITS, tell)
 
     async def reply(
         self, context: llm.ChatContext, tools: list[Any], choice: NotGivenOr[llm.ToolChoice]
@@ -168,7 +169,7 @@ class Synthesiser:
             for one in services
         ]
         _share_metrics(self.models)
-        self._relay = Relay("tts", self.models, TTS_LIMITS, _recovery("tts", tell))
+        self._relay = _relay("tts", services, self.models, TTS_LIMITS, tell)
 
     async def speak(self, text: str) -> AsyncGenerator[rtc.AudioFrame, None]:
         """The sound of `text` without the silence before it. Raises `ModelsFailed`.
@@ -187,8 +188,14 @@ async def _frames(model: openai.TTS, text: str) -> AsyncGenerator[rtc.AudioFrame
             yield frame
 
 
-def _recovery(part: Part, tell: Tell) -> Callable[[str], None]:
-    return lambda reason: tell(ModelFailed(part=part, reason=reason, recovered=True))
+def _relay(
+    part: Part, services: Sequence[Endpoint], models: Sequence[Model], limits: Limits, tell: Tell
+) -> Relay[Model]:
+    def recovered(reason: str) -> None:
+        tell(ModelFailed(part=part, reason=reason, recovered=True))
+
+    # Asked twice at once, the models of this machine would only be twice as slow.
+    return Relay(part, models, limits, recovered, beside_itself=services[0].name != LOCAL)
 
 
 def _share_metrics(models: Sequence[rtc.EventEmitter[Any]]) -> None:

@@ -44,9 +44,19 @@ class Relay(Generic[Service]):
     """The services of one part of a call, in the order of the settings."""
 
     def __init__(
-        self, part: str, services: Sequence[Service], limits: Limits, recovered: Callable[[str], None]
+        self,
+        part: str,
+        services: Sequence[Service],
+        limits: Limits,
+        recovered: Callable[[str], None],
+        *,
+        beside_itself: bool = True,
     ) -> None:
-        """`recovered` is told why a service failed when another try served."""
+        """`recovered` is told why a service failed when another try served.
+
+        `beside_itself`: the only service is asked again while it is silent, and not only when it has failed.
+        """
+        self.beside_itself = beside_itself
         self.part = part
         self.services = services
         self.limits = limits
@@ -158,7 +168,7 @@ class _Race(Generic[Service, Piece]):
         while True:
             if not self._running and not self._ask_another():
                 raise ModelsFailed(self._relay.part)
-            await self._wait(min(ask_at, end) if self._another() else end)
+            await self._wait(min(ask_at, end) if self._another_beside() else end)
             for one in [one for one in self._running if one.task.done()]:
                 if self._works(one):
                     return self._settle(one)
@@ -166,11 +176,17 @@ class _Race(Generic[Service, Piece]):
                 ask_at = time.monotonic() + limits.patience_s if self._ask_another() else ask_at
             if time.monotonic() >= end:
                 self._give_up()
-            if time.monotonic() >= ask_at and self._ask_another():
+            if time.monotonic() >= ask_at and self._another_beside() and self._ask_another():
                 ask_at = time.monotonic() + limits.patience_s
 
     def _another(self) -> bool:
         return bool(self._unasked) and (self._serving is None or self._may_restart())
+
+    def _another_beside(self) -> bool:
+        """Whether there is one to ask while others have not answered yet."""
+        return self._another() and (
+            self._relay.beside_itself or self._unasked[0] not in [one.at for one in self._running]
+        )
 
     def _ask_another(self) -> bool:
         if not self._another():

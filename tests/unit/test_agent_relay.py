@@ -82,6 +82,16 @@ async def test_the_only_service_is_asked_again() -> None:
     assert services.asked == [0, 0]
 
 
+async def test_the_only_service_may_be_asked_again_while_it_is_silent_or_not() -> None:
+    services = Services([FOREVER])
+    with pytest.raises(ModelsFailed):
+        await services.all()
+    services.relay.beside_itself = False
+    with pytest.raises(ModelsFailed):
+        await services.all()
+    assert services.asked == [0, 0, 0]
+
+
 async def test_silence_of_all_ends_at_the_limit() -> None:
     services = Services([FOREVER], [FOREVER])
     began = asyncio.get_running_loop().time()
