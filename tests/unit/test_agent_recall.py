@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from livekit.agents import llm
+from livekit.agents.voice import FunctionToolsExecutedEvent
 
 from agent.greeting import GO_ON, LOST_YOU, greeting
 from agent.recall import MOST_ITEMS, Past, in_order, past
@@ -168,3 +169,15 @@ def test_turns_and_duration_of_a_call_are_those_of_all_its_agents() -> None:
     assert isinstance(ended, fact.CallEnded)
     assert ended.turns == 2
     assert ended.duration_s == pytest.approx((box.facts[0].at - NOON).total_seconds(), abs=0.1)
+
+
+def test_a_tool_call_is_on_record_and_recalled_with_its_result() -> None:
+    box = _Kept()
+    call = llm.FunctionCall(call_id="a", name="look_up", arguments='{"query": "breakfast"}')
+    output = llm.FunctionCallOutput(call_id="a", name="look_up", output="Half past six.", is_error=False)
+    _report(box, 1).tools(FunctionToolsExecutedEvent(function_calls=[call], function_call_outputs=[output]))
+    again_call, again_output = Past(tuple(box.facts)).chat()
+    assert isinstance(again_call, llm.FunctionCall)
+    assert isinstance(again_output, llm.FunctionCallOutput)
+    assert (again_call.call_id, again_call.name, again_call.arguments) == (call.call_id, call.name, call.arguments)
+    assert (again_output.call_id, again_output.output) == (output.call_id, output.output)
