@@ -17,7 +17,7 @@ TICK_S = 0.05
 LATE_S = 2.0
 WATCH_S = 0.1
 # How long a process whose worker is gone may take to leave by itself.
-LEAVE_S = 0.8
+LEAVE_S = 0.6
 STATUS = 75
 _STDERR = 2
 
