@@ -104,8 +104,9 @@ class Progress:
         return self.seen_to > NONE
 
     @property
-    def ever_accepted(self) -> bool:
-        return self._accepted[0] > NONE
+    def is_taken_up(self) -> bool:
+        """An agent has been in the room, or was about to: the call is not refused any more."""
+        return self.had_agent or self._accepted[0] > NONE
 
     @property
     def refusal_settled_at(self) -> float:
@@ -145,7 +146,7 @@ class Progress:
             return self.since + EVENT_WAITS_S
         if self.is_gone:
             return max((self.gone_since or 0.0) + GONE_WAITS_S, self.next_after())
-        if self.refused_to == self.sent_to and self.had_agent:
+        if self.refused_to == self.sent_to and self.is_taken_up:
             return self.again_at()
         if self.tries >= MANY_TRIES:
             return self.since + LONGEST_WAIT_S

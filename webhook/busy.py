@@ -71,14 +71,13 @@ class Busy:
             return
         if any(self._attempts.current(call_id, one) for one in scene.agents):
             return
-        if await self._had_agent(scene):
+        if await self._is_taken_up(scene):
             await self._try_again(scene, attempt)
-        elif not scene.progress.ever_accepted and await self._refusals.refuse(scene.call, attempt, "busy"):
+        elif await self._refusals.refuse(scene.call, attempt, "busy"):
             log.info("call_refused", call_id=str(call_id), reason="busy")
 
-    async def _had_agent(self, scene: Scene) -> bool:
-        progress = scene.progress
-        return progress.had_agent or scene.active or await self._store.had_agent(scene.call.call_id)
+    async def _is_taken_up(self, scene: Scene) -> bool:
+        return scene.progress.is_taken_up or scene.active or await self._store.had_agent(scene.call.call_id)
 
     async def _try_again(self, scene: Scene, attempt: int) -> None:
         early = scene.progress.again_at() - self._attempts.clock()

@@ -121,10 +121,10 @@ class Watcher:
         self._attempts.prune(self._roster.calls)
         if not await self._store.acts() and time.monotonic() >= self._acts_until:
             self._metrics.live_calls.set(0)
-            self.seen = NOTHING
+            self.seen, self._hurried = NOTHING, False
             return
-        hurried, self._hurried = self._hurried, False
         self.seen = seen = await survey(self._rooms)
+        hurried, self._hurried = self._hurried, False
         self._seen_at = time.monotonic()
         self._metrics.live_calls.set(len(seen.callers))
         unserved = await self._unserved(seen)
