@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from bench.disasters.scene import Options, Row
 from bench.stack import BenchFailed, measured
 
 # Each is a module of `bench.disasters` with `async def run(options: Options) -> list[Row]`. The long ones come last.
-SCENARIOS = ("killed", "stopped", "worker", "drained", "overload", "webhook", "soak", "alarm")
+SCENARIOS = ("killed", "stopped", "worker", "drained", "overload", "webhook", "models", "soak", "alarm")
 # A table whose lines break cannot be pasted.
 WIDTH = 180
 
@@ -42,9 +43,9 @@ def main() -> int:
         began, load = time.monotonic(), os.getloadavg()[0]
         try:
             found = asyncio.run(importlib.import_module(f"bench.disasters.{name}").run(options))
-        except BenchFailed as error:
+        except Exception as error:  # the border between scenarios: the next one runs all the same
             failed = True
-            found = [Row(name, f"not run: {error}", "", met=False)]
+            found = [Row(name, f"not run: {_why(error)}", "", met=False)]
         rows += found
         took = time.monotonic() - began
         title = f"{name}: {took:.0f} s, {os.cpu_count()} cores, load {load:.1f} to {os.getloadavg()[0]:.1f}"
@@ -54,6 +55,17 @@ def main() -> int:
         if told.json is not None:
             told.json.write_text(json.dumps(_as_json(rows, options), indent=2, default=str) + "\n")
     return 1 if failed else 0
+
+
+def _why(error: Exception) -> str:
+    """The first fault of those that happened at once. What no scenario expects is shown whole."""
+    found: BaseException = error
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    if isinstance(found, BenchFailed):
+        return str(found)
+    traceback.print_exception(error)
+    return repr(found)
 
 
 def _options(told: argparse.Namespace) -> Options:

@@ -137,14 +137,16 @@ class _Stopped:
     async def _afterwards(self, talking: Talk, at: float) -> None:
         """Hears a successor, or the same agent to its end, until well after the stopped one might be back."""
         stopped = self.case.stopped_s
-        if stopped > SAT_OUT_S and not await again(talking, at + ear.TAIL_S):
+        if stopped <= SAT_OUT_S:
+            # It goes on where it was stopped: heard to its end first.
+            await asyncio.sleep(stopped + ear.TAIL_S)
+            await talking.reply_ends()
+        elif not await again(talking, at + ear.TAIL_S):
             raise BenchFailed("silence after the stop")
         over = at + stopped + AFTERWARDS_S
         loop = asyncio.get_running_loop()
         while loop.time() < over:
             await talking.turn(self.place.words.sentence())
-        # What an agent that sat it out had still to say is heard first.
-        await talking.reply_ends()
         self.case.answered = await talking.reply_begins(await talking.say(self.place.words.sentence()))
         await talking.reply_ends()
 

@@ -28,7 +28,7 @@ LONG = (
 FULL = Options()
 SHORT = "Is there anything else?"
 # Longer than any replacement should take, so that a slow one is a figure and not a miss.
-AGAIN_LIMIT_S = 20.0
+AGAIN_LIMIT_S = 40.0
 # Digits that callers say, well apart for the scripted hearing.
 CODE_DIGITS = 4
 # A turn that had no reply is said again.
@@ -56,8 +56,9 @@ class Words:
 
 async def words(codes: int = 0) -> Words:
     found = [f"{code:0{CODE_DIGITS}d}" for code in random.sample(range(10**CODE_DIGITS), codes)]
-    told = await utterances([f"My code is {', '.join(code)}." for code in found])
-    return Words(await utterances(SENTENCES), await utterance(ASK), dict(zip(found, told, strict=True)))
+    # One by one: each is a process of its own.
+    told = {code: await utterance(f"My code is {' '.join(code)}.") for code in found}
+    return Words(await utterances(SENTENCES), await utterance(ASK), told)
 
 
 @dataclass(frozen=True, slots=True)
