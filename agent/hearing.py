@@ -20,6 +20,7 @@ from livekit.local_inference import VAD, VAD_WINDOW_SAMPLES
 
 from agent.endpoint import Clause, clause_of, is_backchannel
 from agent.mouth import Hold, Mouth
+from agent.relay import reason_of
 from switchboard.fact import Body, Interrupted, ModelFailed
 
 log = structlog.get_logger(__name__)
@@ -183,7 +184,7 @@ class Hearing:
         except Exception as error:  # the process border to speech models of any make
             log.warning("speech_not_recognised", exc_info=True)
             text, said.failed = "", True
-            self._tell(ModelFailed(part="stt", reason=type(error).__name__, recovered=False))
+            self._tell(ModelFailed(part="stt", reason=reason_of(error), recovered=False))
         if self._utterance is not said or not said.asked:
             return
         said.text = text

@@ -25,7 +25,12 @@ Piece = TypeVar("Piece")
 
 
 class ModelsFailed(Exception):
-    """Every configured model of a part failed."""
+    """Every configured model of a part failed; the message says how."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a part failed, in words that hold nothing of what a service answered."""
+    return str(error) if isinstance(error, ModelsFailed) else type(error).__name__
 
 
 class _SaidNothing(Exception):
@@ -167,7 +172,7 @@ class _Race(Generic[Service, Piece]):
         ask_at = began + limits.patience_s
         while True:
             if not self._running and not self._ask_another():
-                raise ModelsFailed(self._relay.part)
+                raise self._failed()
             await self._wait(min(ask_at, end) if self._another_beside() else end)
             for one in [one for one in self._running if one.task.done()]:
                 if self._works(one):
@@ -234,7 +239,10 @@ class _Race(Generic[Service, Piece]):
     def _give_up(self) -> None:
         for one in list(self._running):
             self._lose(one, "silent")
-        raise ModelsFailed(self._relay.part)
+        raise self._failed()
+
+    def _failed(self) -> ModelsFailed:
+        return ModelsFailed(", ".join(dict.fromkeys(self._failures)))
 
     def close(self) -> None:
         for one in self._running:

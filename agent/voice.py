@@ -16,6 +16,7 @@ from agent.hearing import Hearing
 from agent.models import Synthesiser, Thinker
 from agent.mouth import CLAUSE
 from agent.prompt import cleaned
+from agent.relay import reason_of
 from switchboard import passages
 from switchboard.fact import MessageTaken, ModelFailed
 from switchboard.persona import Persona
@@ -79,7 +80,7 @@ class Voice(Agent):
                     yield piece
         except Exception as error:  # the process border to language models of any make
             log.exception("llm_failed")
-            self._tell(ModelFailed(part="llm", reason=type(error).__name__, recovered=False))
+            self._tell(ModelFailed(part="llm", reason=reason_of(error), recovered=False))
             # Said only if this reply is: one that was prepared early may never be. Hearing it ends the call.
             yield FlushSentinel()
             yield f" {APOLOGY}"
@@ -112,7 +113,7 @@ class Voice(Agent):
                         yield _named(frame, clause)
         except Exception as error:  # the process border to voices of any make
             log.exception("tts_failed")
-            self._tell(ModelFailed(part="tts", reason=type(error).__name__, recovered=False))
+            self._tell(ModelFailed(part="tts", reason=reason_of(error), recovered=False))
             for frame in self.apology:
                 yield _named(frame, APOLOGY)
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from agent.voice import APOLOGY
 from bench.disasters import models
 from switchboard.fact import Item
 from tests.agent_process import agent_process
@@ -33,6 +34,25 @@ async def test_a_part_that_fails_is_never_silence(pair: models.Pair, part: str, 
         print(f"{one.name}: {one.figure}")
     assert [one for one in cases if not one.good] == []
     assert [one for one in cases if not one.within(LOOSELY_S)] == []
+
+
+@promise("agent.deaf")
+async def test_a_caller_who_cannot_be_understood_twice_in_a_row_hears_an_apology_and_the_end(
+    pair: models.Pair,
+) -> None:
+    agent = pair.alone
+    await agent.forget_script()
+    phone = await models.answered(agent)
+    question = await agent.taught(models.QUESTION)
+    await agent.script("failures", {"stt": "error"})
+    await phone.play(question)
+    await agent.until_fact(phone.call_id, "item", times=2)
+    await eventually(lambda: not phone.hears())
+    await phone.play(question)
+    facts = await agent.until_fact(phone.call_id, "call_ended")
+    said = [models.text(one.body.item) for one in facts if isinstance(one.body, Item)]
+    assert said[1:] == [models.SAY_AGAIN, APOLOGY]
+    assert facts[-1].body.model_dump()["reason"] == "model_failed"
 
 
 @promise("agent.emergency")
