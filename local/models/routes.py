@@ -44,6 +44,9 @@ async def errors(
         return wire.Refused(str(failed), status=500).response()
     except TimeoutError:
         return wire.Refused("it took too long: send less, or ask again later", status=503).response()
+    except ConnectionError:
+        # Whoever asked is gone, as when a caller goes on speaking: nobody gets this.
+        return web.Response(status=499)
     except Exception:
         # The border of the process: the caller gets an answer in the shape it knows, whatever broke.
         log.exception("request_failed", path=request.path)
