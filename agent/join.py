@@ -134,6 +134,7 @@ async def _reporting(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         box = await stack.enter_async_context(outbox.Outbox(path, redis).shipping())
+        box.ahead(past.unshipped)
         beating = asyncio.create_task(_beat(redis, caller, attempt), name="call.beat")
         try:
             yield Report(box, conversation_id=conversation, call_id=caller.call_id, attempt=attempt, past=past)

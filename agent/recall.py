@@ -32,9 +32,13 @@ MOST_ITEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What other agents reported of the call, in the order in which it happened; nothing for a call's first agent."""
+    """What other agents reported of the call, in the order in which it happened; nothing for a call's first agent.
+
+    `unshipped`: what is in a file, and as far as is known not on its way to the record.
+    """
 
     facts: tuple[Fact, ...] = ()
+    unshipped: tuple[Fact, ...] = ()
 
     @property
     def began(self) -> datetime | None:
@@ -125,11 +129,15 @@ async def past(settings: Settings, metadata: DispatchMetadata | None) -> Past:
         _read, late = await asyncio.wait(sources, timeout=DEADLINE_S)
         for task in late:
             log.warning("recall_late", source=task.get_name())
-        found = [one for task in sources if task.done() for one in task.result()]
+        kept, filed = ((task.result() if task.done() else []) for task in sources)
     finally:
         for task in sources:
             task.cancel()
-    return Past(tuple(in_order(found, metadata.attempt)))
+    shipped = {one.id for one in kept}
+    return Past(
+        tuple(in_order([*kept, *filed], metadata.attempt)),
+        tuple(in_order((one for one in filed if one.id not in shipped), metadata.attempt)),
+    )
 
 
 async def _kept(redis_url: str, call_id: UUID) -> list[Fact]:

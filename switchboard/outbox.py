@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -49,6 +49,15 @@ class Outbox:
         self._append(line)
         self._waiting.append(fact)
         self._news.set()
+
+    def ahead(self, facts: Iterable[Fact]) -> None:
+        """Ships these before its own: they stand in the file of a process that ended, and happened before.
+
+        That file is shipped by others in their time; on record each fact is once all the same.
+        """
+        self._waiting.extendleft(reversed(tuple(facts)))
+        if self._waiting:
+            self._news.set()
 
     def _append(self, line: bytes) -> None:
         # A full disk must not end a call: the fact still travels by the stream.
