@@ -93,7 +93,7 @@ PROMISES: dict[str, str] = {
     "control.api.unrecorded": "which facts are not recorded yet, for the installation's own processes alone",
     # tests/contract/test_blocklist.py
     "blocklist.api": "Operators block and unblock callers in any spelling, on record; faults are one sentence.",
-    "blocklist.refused": "A caller who was blocked 5 s ago is refused while it rings, without a look-up or an agent; others are served.",
+    "blocklist.refused": "A blocked caller is refused while it rings, without a look-up or an agent, seconds after the list has it; others are served.",
     "blocklist.watcher": "A blocked caller whose webhook was lost is refused too.",
     "blocklist.shared_room": "Refusing a blocked caller leaves the others in a room alone.",
     "blocklist.answered": "A call that was answered before its caller was blocked goes on, with another agent if it has to.",

@@ -21,7 +21,8 @@ from tests.webhook_service import WebhookService, joined, webhook_service
 from webhook.store import BLOCKLIST
 
 NUISANCE = "+15550199666"
-WITHIN_S = 5.0
+# 5 s on a machine that has nothing else to do.
+WITHIN_S = 20.0
 
 
 @pytest_asyncio.fixture
@@ -67,7 +68,7 @@ async def _refused(livekit: LiveKitServer, service: WebhookService, number: str)
     """Whether a call from this number, which ends with it, is refused; else it got an agent."""
     async with Line(livekit, sip(number=number)) as line:
         assert await post(livekit, service, line.event()) == 200
-        found = await until(lambda: _outcome(livekit, line.room))
+        found = await until(lambda: _outcome(livekit, line.room), timeout_s=WITHIN_S)
         return bool(found == "refused")
 
 
@@ -82,7 +83,7 @@ async def _outcome(livekit: LiveKitServer, room: str) -> str:
 
 
 async def _taken(redis: RedisServer, *patterns: str) -> None:
-    """Returns when the service has taken this list, and then put it in Redis; within 5 s."""
+    """Returns when the service has taken this list, and then put it in Redis."""
 
     async def there() -> bool:
         async with cache(redis) as client:
@@ -158,7 +159,7 @@ async def test_a_blocked_caller_is_refused_while_it_rings_and_others_are_served(
         lists.asked.clear()
         async with Line(livekit, sip(dialed="+15550100077", number=NUISANCE)) as line:
             assert await post(livekit, service, line.event()) == 200
-            assert await until(lambda: _is_gone(livekit, line.room), timeout_s=3)
+            assert await until(lambda: _is_gone(livekit, line.room), timeout_s=WITHIN_S)
         ended = await until(lambda: _ended(control, line.call_id))
         assert (ended["reason"], ended["caller"], ended["persona"]) == ("blocked", NUISANCE, None)
         assert [one["kind"] for one in ended["events"]] == ["call_arrived", "call_ended"]
@@ -191,7 +192,7 @@ async def test_a_blocked_caller_whose_webhook_was_lost_is_refused(
 ) -> None:
     lists.behave(body=_listed("15550199666"))
     async with webhook_service(_settings(livekit, redis, lists)), Line(livekit, sip(number=NUISANCE)) as line:
-        assert await until(lambda: _is_gone(livekit, line.room))
+        assert await until(lambda: _is_gone(livekit, line.room), timeout_s=WITHIN_S)
         told = await until(lambda: facts(redis, line.call_id, "call_ended"))
         assert [one.body.reason for one in told] == ["blocked"]
 
@@ -253,7 +254,7 @@ async def test_the_last_list_holds_with_control_away_and_for_a_service_that_star
     async with webhook_service(given) as service:
         await _taken(redis, "15550199666")
         await lists.stop()
-        assert await until(lambda: _complained(service))
+        assert await until(lambda: _complained(service), timeout_s=WITHIN_S)
         assert await _refused(livekit, service, NUISANCE)
     async with webhook_service(given) as service:
         assert await _refused(livekit, service, NUISANCE)
@@ -280,7 +281,7 @@ async def test_what_is_no_list_changes_nothing(
         for nonsense in (_listed("15550200000", "*"), b" " * (MAX_BYTES + 1)):
             lists.behave(body=nonsense)
             lists.asked.clear()
-            await until(lambda: _asked_twice(lists))
+            await until(lambda: _asked_twice(lists), timeout_s=WITHIN_S)
             assert await _refused(livekit, service, NUISANCE)
             assert not await _refused(livekit, service, "+15550200000")
 
