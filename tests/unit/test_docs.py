@@ -180,3 +180,16 @@ def test_the_readme_gives_the_two_commands_first() -> None:
 def test_the_readme_says_what_was_not_run() -> None:
     assert "Not run yet" in text("README.md")
     assert "worker" not in compose()["services"] and "no worker" in text("README.md")
+
+
+def test_what_the_operations_page_tells_to_look_for_is_there() -> None:
+    """Log events, facts, metrics and fields: each stands as a word of its own in the code."""
+    said = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text("docs/operations.md")))
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("agent", "cli", "control", "local", "switchboard", "webhook")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".sql")
+    )
+    assert len(said) > 20
+    assert {one for one in said if not re.search(rf"\b{one.removesuffix('_total')}\b", code)} == set()
