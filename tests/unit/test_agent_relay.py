@@ -77,7 +77,7 @@ async def test_a_slow_service_that_still_answers_first_serves_and_nothing_has_fa
 
 async def test_the_only_service_is_asked_again() -> None:
     services = Services([ConnectionError("gone")])
-    with pytest.raises(ModelsFailed, match="^ConnectionError$"):
+    with pytest.raises(ModelsFailed, match=r"^ConnectionError$"):
         await services.all()
     assert services.asked == [0, 0]
 
