@@ -5,7 +5,7 @@ Times are monotonic seconds.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
 from webhook.survey import Agent
@@ -179,6 +179,11 @@ class Attempts:
     def current(self, call_id: UUID, agent: Agent) -> bool:
         """Whether the agent may serve the call. One that names no call serves whom it finds."""
         return agent.call_id is None or not self.of(call_id).stale(agent.attempt)
+
+    def forget(self, call_ids: Iterable[UUID]) -> None:
+        """These calls are closed: a caller who comes back begins anew."""
+        for call_id in call_ids:
+            self._calls.pop(call_id, None)
 
     def prune(self, live: Collection[UUID]) -> None:
         """Forgets calls that are over."""

@@ -127,10 +127,15 @@ class Dispatcher:
         return outcome
 
     async def _once(self, sending: _Sending, *, locked: bool) -> str:
+        # A room that is gone has no list of dispatches, and that is no failure.
+        outcome, sent = await asyncio.gather(self._not_needed(sending), self._sent(sending), return_exceptions=True)
+        if isinstance(outcome, BaseException):
+            raise outcome
         # A dispatch to a room that is gone would make the room again.
-        if outcome := await self._not_needed(sending):
+        if outcome:
             return outcome
-        sent = await self._sent(sending)
+        if isinstance(sent, BaseException):
+            raise sent
         # A server that was restarted lists none of those that were sent before.
         if _has(sent, sending.attempt) or self._attempts.of(sending.call.call_id).sent_to >= sending.attempt:
             return "sent_before"

@@ -211,6 +211,7 @@ class Watcher:
         for call_id, call in over.items():
             if ends[call_id] not in recorded:
                 await self._tell_end(call, now - self._gone_since[call_id])
+        self._attempts.forget(over)
         await self._roster.remove(over)
 
     async def _tell_end(self, call: Call, gone_for: float) -> None:
