@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.disasters.scene import Options
 from bench.script import Script
-from bench.sounds import Utterance, utterance, utterances
+from bench.sounds import Utterance, utterance
 from bench.stack import BenchFailed, Measured
 from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Said, Talk, heard
 from bench.voice import SENTENCES
@@ -56,9 +56,9 @@ class Words:
 
 async def words(codes: int = 0) -> Words:
     found = [f"{code:0{CODE_DIGITS}d}" for code in random.sample(range(10**CODE_DIGITS), codes)]
-    # One by one: each is a process of its own.
+    # One by one: each is a process of its own, and the machine may be busy.
     told = {code: await utterance(f"My code is {' '.join(code)}.") for code in found}
-    return Words(await utterances(SENTENCES), await utterance(ASK), told)
+    return Words([await utterance(one) for one in SENTENCES], await utterance(ASK), told)
 
 
 @dataclass(frozen=True, slots=True)
