@@ -174,8 +174,11 @@ class Synthesiser:
     async def speak(self, text: str) -> AsyncGenerator[rtc.AudioFrame, None]:
         """The sound of `text` without the silence before it. Raises `ModelsFailed`.
 
-        A voice that breaks off is followed by another one, which says all of `text` again.
+        A voice that breaks off is followed by another one, which says all of `text` again. What has no letter or
+        digit in it has no sound.
         """
+        if not any(map(str.isalnum, text)):
+            return
         async with aclosing(self._relay.pieces(lambda model: _frames(model, text))) as pieces:
             async for _takeovers, frame in pieces:
                 yield frame

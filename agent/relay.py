@@ -34,7 +34,7 @@ def reason_of(error: Exception) -> str:
 
 
 class _SaidNothing(Exception):
-    """An answer without anything in it."""
+    """An answer without anything in it: asked again, but when that is all there is to say, it is no failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,8 @@ class _Race(Generic[Service, Piece]):
         ask_at = began + limits.patience_s
         while True:
             if not self._running and not self._ask_another():
+                if set(self._failures) == {_SaidNothing.__name__}:
+                    return None
                 raise self._failed()
             await self._wait(min(ask_at, end) if self._another_beside() else end)
             for one in [one for one in self._running if one.task.done()]:

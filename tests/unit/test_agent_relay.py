@@ -127,6 +127,12 @@ async def test_an_answer_with_nothing_in_it_is_none() -> None:
     assert await services.all() == [(0, "x")]
 
 
+async def test_when_there_is_nothing_to_say_nothing_has_failed() -> None:
+    services = Services([], [])
+    assert await services.all() == []
+    assert (services.asked, services.told) == ([0, 1], [])
+
+
 async def test_a_request_that_nobody_wants_any_more_ends_and_is_no_failure() -> None:
     services = Services([FOREVER], [FOREVER])
     asking = asyncio.create_task(services.all())
