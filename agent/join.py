@@ -11,7 +11,7 @@ from livekit.agents import AutoSubscribe, JobContext
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from agent import election, lifeline, ticket
+from agent import election, nursery, ticket
 from agent.call import API_TIMEOUT_S, Call
 from agent.ending import Ending, of_disconnect
 from agent.fence import Fence
@@ -42,7 +42,7 @@ async def answer(ctx: JobContext) -> None:
     structlog.contextvars.bind_contextvars(room=ctx.job.room.name, job=ctx.job.id)
     ending = Ending(last=given.metadata is not None and given.metadata.attempt >= MOST_ATTEMPTS)
     with Fence().raised() as fence:
-        line = Lifeline(os.environ.get(lifeline.ADDRESS, ""), orphaned=fence.leave_soon)
+        line = Lifeline(os.environ.get(nursery.LIFELINE, ""), orphaned=fence.leave_soon)
         with line.held(_who(ctx, given)):
             await _serve(ctx, settings, given, ending, line)
             if ending.known is None or not ending.known.needs_successor:

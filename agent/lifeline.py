@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 Reason = Literal["died", "hung", "left"]
 
-# How job processes, which inherit the worker's environment, find its socket.
-ADDRESS = "WORKER_LIFELINE"
 TICK_S = 0.5
 CONNECT_S = 0.5
 CHECK_S = 0.2
@@ -170,13 +168,14 @@ class Lifelines:
         on_lost: Callable[[Hello, Reason], None],
         *,
         mine: Callable[[int], bool],
+        address: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_lost = on_lost
         self.mine = mine
         self.clock = clock
         self.lines: set[_Line] = set()
-        self.address = f"switchboard-{uuid4().hex}"
+        self.address = address or f"switchboard-{uuid4().hex}"
         # Jobs that were ever here; the newest are enough for those whose process has just ended.
         self._known: dict[str, None] = {}
         self._checked = clock()
@@ -184,16 +183,14 @@ class Lifelines:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["Lifelines"]:
-        """Listens while the body runs. To be opened before job processes are forked."""
+        """Listens at `address`, which job processes have to know, while the body runs."""
         server = await asyncio.get_running_loop().create_unix_server(lambda: _Line(self), f"\0{self.address}")
-        os.environ[ADDRESS] = self.address
         checking = asyncio.create_task(self._check_often(), name="lifeline.check")
         try:
             yield self
         finally:
             checking.cancel()
             await asyncio.wait([checking])
-            os.environ.pop(ADDRESS, None)
             server.close()
             for line in list(self.lines):
                 line.drop()

@@ -4,9 +4,9 @@ import importlib
 
 from livekit.local_inference import init_vad
 
-from agent import facts, join, models
+from agent import entry, facts, join, models
 
-__all__ = ["join"]
+__all__ = ["entry", "join"]
 
 # The client library loads these on first use, on the loop of the call.
 LATE_IMPORTS = (

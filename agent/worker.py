@@ -8,17 +8,16 @@ from uuid import uuid4
 
 import structlog
 from aiohttp import web
-from livekit.agents import JobProcess
 from livekit.agents.ipc.job_executor import JobExecutor
 from prometheus_client import generate_latest
 from redis.exceptions import RedisError
 
-from agent import join, ticket
+from agent import entry, nursery
 from agent.admission import Admission
 from agent.lifeline import Hello, Lifelines, Reason
 from agent.notices import Notices
 from agent.registration import RegisteredServer
-from switchboard import logs, stream
+from switchboard import stream
 from switchboard.dispatch import DispatchMetadata
 from switchboard.settings import Settings
 
@@ -37,9 +36,9 @@ class Worker:
         self.notices = notices
         self.server = _server(settings)
         self.admission = Admission(self.server, most_calls(settings), worker, notices)
-        self.lifelines = Lifelines(self._lost, mine=self._is_mine)
+        self.lifelines = Lifelines(self._lost, mine=self._is_mine, address=os.environ.get(nursery.LIFELINE, ""))
         self.server.load_fnc = self.admission.load
-        self.server.rtc_session(join.answer, agent_name=settings.agent_to_dispatch, on_request=self.admission.decide)
+        self.server.rtc_session(entry.answer, agent_name=settings.agent_to_dispatch, on_request=self.admission.decide)
         self.server.on("worker_started", self._watch_processes)
         self.server.on("worker_registered", self._registered)
 
@@ -92,16 +91,7 @@ def most_calls(settings: Settings) -> int:
     return settings.max_calls or CALLS_A_CORE * (os.cpu_count() or 1)
 
 
-def _prepare(_process: JobProcess) -> None:
-    """Runs in each job process before it has a call."""
-    settings = Settings.read()
-    logs.configure("agent", level=settings.log_level, json=settings.log_json)
-    ticket.default_persona()
-
-
 def _server(settings: Settings) -> RegisteredServer:
-    # The end-of-turn weights of LiveKit are not used here, and would take 108 MB.
-    os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
     return RegisteredServer(
         ws_url=settings.livekit_url,
         api_key=settings.livekit_api_key,
@@ -110,8 +100,8 @@ def _server(settings: Settings) -> RegisteredServer:
         port=0,
         num_idle_processes=min(MOST_IDLE, most_calls(settings)),
         load_threshold=float("inf"),
-        setup_fnc=_prepare,
-        preload_modules=["agent.preload"],
+        setup_fnc=entry.prepare,
+        preload_modules=list(nursery.LOADED[:1]),
         log_level=settings.log_level.upper(),
         session_end_timeout=10.0,
     )

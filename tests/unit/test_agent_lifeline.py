@@ -21,12 +21,11 @@ DEADLINE_S = 10.0
 # A job process: holds its lifeline until it is told how to end by a line on its standard input.
 JOB = """
 import asyncio, os, sys
-from agent import lifeline
 from agent.lifeline import Hello, Lifeline
 
 async def main():
-    line = Lifeline(os.environ[lifeline.ADDRESS], orphaned=lambda: os._exit(9))
-    with line.held(Hello.model_validate_json(sys.argv[1])):
+    line = Lifeline(sys.argv[1], orphaned=lambda: os._exit(9))
+    with line.held(Hello.model_validate_json(sys.argv[2])):
         print("up", flush=True)
         word = (await asyncio.to_thread(sys.stdin.readline)).strip()
         if word == "over":
@@ -58,7 +57,7 @@ class Worker:
         """A job process that has said who it is."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", JOB, WHO.model_dump_json(), stdin=pipe, stdout=pipe
+            sys.executable, "-c", JOB, self.lines.address, WHO.model_dump_json(), stdin=pipe, stdout=pipe
         )
         self.children.add(process.pid)
         assert process.stdout is not None
