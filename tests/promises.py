@@ -195,6 +195,8 @@ PROMISES: dict[str, str] = {
     "chaos.drained": "A worker that is told to end cuts no call and takes no new one.",
     "chaos.overload": "Twice the calls that fit: those that fit are served, the others hear busy.",
     "chaos.webhook": "The webhook service killed, or webhooks dropped: calls go on, and who rings meanwhile is answered after.",
+    "outage.servers": "Persona API, Redis, control and Postgres away at once: calls go on, are answered, and are on record after.",
+    "outage.livekit": "LiveKit restarted: new calls are answered, those before go on or are closed on record, nothing lingers.",
     # whole calls
     "call.persona": "Each number is answered by its persona from its facts; another number by the default persona.",
     "call.log": "Every fact of a call is in Postgres once, in order, without gaps.",

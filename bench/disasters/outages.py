@@ -263,6 +263,7 @@ async def rows_of(options: Options, found: Site, seen: Seen, usual: Usual) -> li
         Row("who answered", "; ".join(wrong) or "as is right", "", not wrong),
         Row("health", "; ".join(seen.health) or "names what is away", "", not seen.health),
         *_heard_again(seen),
+        Row("all parts ready again after its end", f"{seen.ready_at - seen.over_at:.0f} s", "told", met=True),
         *records,
         _log_lines(seen),
     ]
