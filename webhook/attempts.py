@@ -48,6 +48,7 @@ class Progress:
         self._began = now
         # The newest that is dead for certain, and the newest that was ever in the room.
         self.dead_to = NONE
+        self._told_to = NONE
         self.seen_to = NONE
         self.gone_since: float | None = None
         self._accepted = (NONE, 0.0)
@@ -73,13 +74,18 @@ class Progress:
         if self.gone_since is None:
             self.gone_since = now
 
-    def lost(self, attempt: int, now: float) -> bool:
-        """Marks the attempt as dead; False when it was."""
+    def lost(self, attempt: int, now: float) -> None:
+        """Marks the attempt as dead."""
         if attempt <= self.dead_to:
-            return False
+            return
         self.dead_to = attempt
         self._soon_lost = self._soon_lost + 1 if now - self._began < SOON_S else 0
-        return True
+
+    def first_told(self, attempt: int) -> bool:
+        """Whether it is now, and was not before, to be put on record that the attempt is lost."""
+        first = attempt > self._told_to
+        self._told_to = max(self._told_to, attempt)
+        return first
 
     def accepted(self, attempt: int, now: float) -> None:
         if attempt >= self._accepted[0]:

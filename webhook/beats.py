@@ -1,4 +1,4 @@
-"""Agents whose host is gone: they beat no more, and neither does their worker.
+"""Agents whose host is gone: they beat before and beat no more, and neither does their worker.
 
 A Redis that was away or lost what it held, and a process of ours that was too busy to look, say nothing about
 agents: then the counting starts again. Times are monotonic seconds.
@@ -37,6 +37,7 @@ class Beats:
     def __init__(self) -> None:
         self._looked: float | None = None
         self._answers_since: float | None = None
+        self._heard: set[Beating] = set()
         self._there: dict[Beating, float] = {}
         self._missing: dict[Beating, float] = {}
 
@@ -53,7 +54,9 @@ class Beats:
         if self._answers_since is None:
             self._answers_since = now
         self._there = {one: self._there.get(one, now) for one in agents}
-        quiet = [one for one in agents if one.worker and not any(key in beating for key in one.keys)]
+        # Agents that beat elsewhere, or not at all, are not silent.
+        self._heard = {one for one in agents if one in self._heard or any(key in beating for key in one.keys)}
+        quiet = [one for one in self._heard if one.worker and not any(key in beating for key in one.keys)]
         self._missing = {one: self._missing.get(one, now) for one in quiet}
         if now - self._answers_since < COUNTS_AFTER_S:
             return []

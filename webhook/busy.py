@@ -38,7 +38,10 @@ class Busy:
         """A worker is full; what follows when no other takes the job happens behind."""
         progress = self._attempts.of(call_id)
         progress.refused(attempt, self._attempts.clock())
-        if call_id in self._tasks or len(self._tasks) >= MAX_TASKS:
+        if call_id in self._tasks:
+            return
+        if len(self._tasks) >= MAX_TASKS:
+            log.warning("refusal_left_to_watcher", under_way=len(self._tasks))
             return
         task = self._tasks[call_id] = asyncio.create_task(self._settle(call_id, progress), name=f"busy {call_id}")
         task.add_done_callback(lambda done: self._settled(call_id, done))

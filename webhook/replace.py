@@ -45,6 +45,7 @@ class Replacements:
 
     def lost(self, call_id: UUID, attempt: int, reason: Reason) -> None:
         """The agent of this attempt is dead: another one is sent, behind, while its caller is there."""
+        self._attempts.of(call_id).lost(attempt, self._attempts.clock())
         self._start((call_id, attempt), self._replace(call_id, attempt, reason))
 
     def joined(self, agent: Agent) -> None:
@@ -68,6 +69,8 @@ class Replacements:
         """Nothing happens when the same is under way."""
         if key in self._tasks or len(self._tasks) >= MAX_TASKS:
             work.close()
+            if key not in self._tasks:
+                log.warning("replacement_left_to_watcher", under_way=len(self._tasks))
             return
         task = self._tasks[key] = asyncio.create_task(work, name=f"replacement {key}")
         task.add_done_callback(lambda done: self._settled(key, done))
@@ -95,10 +98,9 @@ class Replacements:
         if scene is None:
             return True
         dead = [one for one in scene.agents if one.call_id == call_id and one.attempt <= attempt]
-        newly = scene.progress.lost(attempt, self._attempts.clock())
         if scene.latest > attempt:
             return await self._remove(dead)
-        if newly:
+        if scene.progress.first_told(attempt):
             self._journal.put(scene.call, AgentLost(attempt=attempt, reason=reason), shared=attempt)
             log.warning("agent_lost", call_id=str(call_id), attempt=attempt, reason=reason)
         removed, sent = await asyncio.gather(self._remove(dead), self._send(scene, attempt, reason, since))

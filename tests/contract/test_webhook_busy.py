@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from functools import partial
 
+import aiohttp
 import pytest_asyncio
 from livekit import api
 
@@ -44,6 +45,11 @@ async def _gone(livekit: LiveKitServer, room: str) -> bool:
         return not (await client.room.list_rooms(api.ListRoomsRequest(names=[room]))).rooms
 
 
+async def _metrics(service: WebhookService) -> str:
+    async with aiohttp.ClientSession() as session, session.get(f"{service.url}/metrics") as answer:
+        return await answer.text()
+
+
 async def _refuse(service: WebhookService, line: Line, attempt: int = 1, worker: str = "w1") -> None:
     assert await tell(service, refused_path(line.call_id), {"attempt": attempt, "worker": worker}) == 202
 
@@ -70,6 +76,7 @@ async def test_a_caller_whom_no_worker_takes_hears_busy_and_one_whom_another_tak
             print(f"busy within {time.monotonic() - began:.3f} s")
             (end,) = await until(partial(facts, redis, one.call_id, "call_ended"))
             assert end.body.reason == "busy"
+        assert 'switchboard_calls_refused_total{reason="busy"} 2.0' in await _metrics(service)
         assert not await _gone(livekit, lucky.room)
         assert not await facts(redis, lucky.call_id, "call_ended")
 

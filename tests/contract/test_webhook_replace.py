@@ -16,12 +16,13 @@ from switchboard.call import ATTEMPT, CALL_ID, WORKER
 from switchboard.fact import AgentJoined, Fact, Source
 from switchboard.notice import WORKER_READY, accepted_path, lost_path
 from switchboard.outbox import folder
+from switchboard.stream import beat_key
 from tests.control_service import INTERNAL_TOKEN
 from tests.livekit_server import LiveKitServer, free_port, livekit_server
 from tests.persona_api import FakePersonaApi, persona_api
 from tests.promises import promise
 from tests.redis_server import RedisServer, redis_server
-from tests.webhook_calls import Line, dispatched, facts, sent, settings, sip, until
+from tests.webhook_calls import Line, cache, dispatched, facts, sent, settings, sip, until
 from tests.webhook_service import WebhookService, webhook_service
 
 HOTEL = {"persona_name": "Harbor", "welcome_message": "Welcome to the hotel."}
@@ -211,6 +212,8 @@ async def test_an_agent_on_a_host_that_is_gone_is_replaced_and_one_that_beats_is
     ):
         await dispatched(livekit, service, silent)
         await dispatched(livekit, service, nameless)
+        async with cache(redis) as client:
+            await client.set(beat_key(silent.call_id), "1", ex=6)
         await until(has(livekit, silent.room, 2), timeout_s=20)
         assert await attempts(livekit, nameless.room) == [1]
         (lost,) = await until(partial(facts, redis, silent.call_id, "agent_lost"))

@@ -78,7 +78,13 @@ def test_an_agent_that_has_just_come_has_time_to_beat() -> None:
     rounds = Rounds()
     for _ in range(20):
         rounds.look({CALL, WORKER}, agents=())
-    assert rounds.until_silent(set()) > COUNTS_AFTER_S
+    rounds.look({WORKER})
+    assert rounds.until_silent(set()) >= COUNTS_AFTER_S
+
+
+def test_an_agent_that_was_never_heard_is_not_lost() -> None:
+    rounds = Rounds()
+    assert not any(rounds.look(set()) for _ in range(100))
 
 
 def test_a_redis_that_was_away_is_believed_only_after_a_while() -> None:
@@ -113,8 +119,8 @@ def _running(at: float = 0.0) -> Progress:
 
 def test_an_agent_that_is_told_lost_is_replaced_at_once_and_one_that_left_after_a_moment() -> None:
     told, left = _running(), _running()
-    assert told.lost(1, 30.0)
-    assert not told.lost(1, 30.0)
+    told.lost(1, 30.0)
+    assert (told.first_told(1), told.first_told(1)) == (True, False)
     told.absent(30.0)
     assert told.due_at(taken=True) <= 30.0
     left.absent(30.0)
