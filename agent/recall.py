@@ -24,8 +24,10 @@ from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# Read while the room is being joined, which takes about as long.
+# Read while the room is being joined, which takes about as long. As long as nothing at all is known, a second: to
+# have forgotten the conversation is worse for the caller.
 DEADLINE_S = 0.3
+LONGEST_S = 1.0
 # How much of a conversation the model is told again.
 MOST_ITEMS = 100
 
@@ -126,7 +128,9 @@ async def past(settings: Settings, metadata: DispatchMetadata | None) -> Past:
         asyncio.create_task(asyncio.to_thread(_filed, settings.home, call_id), name="recall.files"),
     ]
     try:
-        _read, late = await asyncio.wait(sources, timeout=DEADLINE_S)
+        done, late = await asyncio.wait(sources, timeout=DEADLINE_S)
+        if late and not any(task.result() for task in done):
+            done, late = await asyncio.wait(sources, timeout=LONGEST_S - DEADLINE_S)
         for task in late:
             log.warning("recall_late", source=task.get_name())
         kept, filed = ((task.result() if task.done() else []) for task in sources)
@@ -141,7 +145,7 @@ async def past(settings: Settings, metadata: DispatchMetadata | None) -> Past:
 
 
 async def _kept(redis_url: str, call_id: UUID) -> list[Fact]:
-    async with stream.connect(redis_url, timeout_s=DEADLINE_S) as redis:
+    async with stream.connect(redis_url, timeout_s=LONGEST_S) as redis:
         try:
             return await stream.carried(redis, call_id)
         except (RedisError, OSError, TimeoutError) as error:
