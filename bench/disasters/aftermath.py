@@ -33,7 +33,13 @@ class Spoken:
 
 async def spoken(talking: Talk) -> Spoken:
     stereo = await talking.recorded(None)
-    return Spoken(talking, [(one.text, one.voice_to_voice) for one in talks.heard(stereo, talking.said)])
+    heard = talks.heard(stereo, talking.said)
+    return Spoken(talking, [(one.text, _in_time(one.voice_to_voice)) for one in heard])
+
+
+def _in_time(wait: float | None) -> float | None:
+    """What comes later is no reply: the caller has given the turn up, and another agent may say something."""
+    return None if wait is None or wait > talks.REPLY_LIMIT_S else wait
 
 
 async def on_record(
