@@ -8,7 +8,7 @@ import fcntl
 import json
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -88,6 +88,10 @@ class Shipper:
             found |= await self._asked(given[at : at + ASKED_AT_ONCE])
         return found
 
+    async def waiting(self, ids: Collection[UUID]) -> set[UUID]:
+        """Which of these facts stand in files of ended writers, and come on record from there. Raises `OSError`."""
+        return await asyncio.to_thread(_standing_in, self._home, ids)
+
     async def _asked(self, ids: Sequence[UUID]) -> set[UUID]:
         try:
             answer = await self._outbound.request(
@@ -130,6 +134,16 @@ class Shipper:
                 await stream.add(self._redis, facts[at : at + SENT_AT_ONCE])
         except (RedisError, OSError, TimeoutError, stream.StreamFull) as error:
             raise CannotShip(f"Redis does not take facts: {type(error).__name__}") from None
+
+
+def _standing_in(home: Path, ids: Collection[UUID]) -> set[UUID]:
+    found: set[UUID] = set()
+    for path in abandoned(home):
+        # Whoever ships them clears them away.
+        with suppress(FileNotFoundError):
+            text = path.read_bytes()
+            found |= {one for one in ids if str(one).encode() in text}
+    return found
 
 
 @contextmanager

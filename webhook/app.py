@@ -231,12 +231,15 @@ async def _persona_api(api: PersonaApi, outbound: Outbound) -> str:
 
 
 async def _recorded(shipper: Shipper, ids: Collection[UUID]) -> Collection[UUID]:
+    """Those that are on record, or in a file that an agent has left: it knows more of the end of its call than we."""
+    waiting: set[UUID] = set()
     try:
         async with asyncio.timeout(RECORDED_WAITS_S):
-            return set(ids) - await shipper.unrecorded(ids)
-    except (CannotShip, TimeoutError):
+            waiting = await shipper.waiting(ids)
+            return waiting | (set(ids) - await shipper.unrecorded(ids))
+    except (CannotShip, TimeoutError, OSError):
         # Told twice is one fact all the same.
-        return ()
+        return waiting
 
 
 @asynccontextmanager
