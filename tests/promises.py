@@ -113,6 +113,8 @@ PROMISES: dict[str, str] = {
     "facts.left_in_files": "Facts that a dead process left in a file are shipped in order, and the file goes when they are recorded.",
     "facts.young_or_locked": "A file in use and a fact on its way are left alone.",
     "facts.shipper_survives": "With control or Redis away facts wait in their files.",
+    "facts.waiting": "A fact that stands in the file of a dead process is known to come on record.",
+    "facts.taken_over": "What the agent before could not ship comes on record before what its successor says.",
     "facts.unreadable": "Lines that this version cannot read as facts are kept aside, not deleted.",
     "facts.journal_turns": "The webhook service begins a new file of facts now and then and loses none.",
     "facts.killed_writer": "A writer killed with -9 while Redis is away loses no fact.",

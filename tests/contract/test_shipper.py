@@ -145,6 +145,39 @@ async def test_control_or_redis_away_leaves_the_files_and_bad_answers_too(tmp_pa
         assert await _ids(redis) == [one.id for one in facts]
 
 
+@promise("facts.waiting")
+async def test_an_end_that_stands_in_the_file_of_a_dead_process_is_known(tmp_path: Path) -> None:
+    async with (
+        redis_server() as server,
+        _recorder() as recorder,
+        _shipping(tmp_path, server, recorder) as (shipper, redis),
+    ):
+        _path, facts = _left(tmp_path, 2)
+        used = folder(tmp_path) / "used.jsonl"
+        async with Outbox(used, redis).shipping() as outbox:
+            written = Fact(conversation_id="c", at=EARLIER, source=Source.AGENT, body=Dtmf(digit="1"))
+            outbox.put(written)
+            asked = [facts[1].id, written.id, uuid4()]
+            assert await shipper.waiting(asked) == {facts[1].id}
+
+
+@promise("facts.taken_over")
+async def test_what_the_agent_before_could_not_ship_comes_before_its_successors_facts(tmp_path: Path) -> None:
+    async with redis_server() as server:
+        client = stream.connect(server.url)
+        await server.stop()
+        _path, before = _left(tmp_path, 3)
+        async with Outbox(folder(tmp_path) / "successor.jsonl", client).shipping() as outbox:
+            outbox.ahead(before)
+            own = Fact(conversation_id="c", at=EARLIER, source=Source.AGENT, body=Dtmf(digit="2"))
+            outbox.put(own)
+            await server.start()
+
+            await _until(lambda: not outbox._waiting)
+            assert await _ids(client) == [*(one.id for one in before), own.id]
+        await client.aclose()
+
+
 @promise("facts.unreadable")
 async def test_lines_that_are_facts_of_another_version_are_kept_aside(tmp_path: Path) -> None:
     async with (
