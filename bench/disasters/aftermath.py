@@ -10,6 +10,7 @@ from bench.disasters import ledger
 from bench.disasters.scene import Row
 from bench.disasters.site import Site
 from bench.talk import Talk
+from local.phone import listen
 from switchboard import outbox
 
 RECORDED_S = 60.0
@@ -33,7 +34,9 @@ class Spoken:
 
 async def spoken(talking: Talk) -> Spoken:
     stereo = await talking.recorded(None)
-    heard = talks.heard(stereo, talking.said)
+    # A call may end while its caller speaks.
+    said = [one for one in talking.said if one.ended < len(stereo) / listen.RATE]
+    heard = talks.heard(stereo, said)
     return Spoken(talking, [(one.text, _in_time(one.voice_to_voice)) for one in heard])
 
 

@@ -170,8 +170,9 @@ async def suffer(where: Ground, found: Site, outage: Outage, numbers: Numbers) -
             over.cancel()
     seen.over_at, seen.lasted_s = time.monotonic(), time.monotonic() - began
     seen.lines = Counter(found.log_lines()) - Counter(before)
-    await seen.through.turn(where.words.sentence())
     seen.cut_off = seen.through.call.ended.done()
+    if not seen.cut_off:
+        await seen.through.turn(where.words.sentence())
     await seen.through.call.hang_up()
     await back(found)
     seen.ready_at = time.monotonic()
