@@ -35,7 +35,9 @@ class Script:
 
     async def teach(self, utterances: Sequence[Utterance]) -> None:
         """Makes the words of these utterances known to the scripted hearing."""
-        await self._tell("/scripted/utterances", {"utterances": [_told(one) for one in utterances]})
+        # One at a time: all of them together are a body that takes long to read and write.
+        for one in utterances:
+            await self._tell("/scripted/utterances", {"utterances": [_told(one)]})
 
     async def reply(self, text: str) -> None:
         """What the scripted language model answers from now on."""
