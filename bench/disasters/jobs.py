@@ -17,7 +17,6 @@ import psutil
 from bench.stack import BenchFailed
 from local import probe
 from local.ports import Ports
-from local.stack import MARKER
 from tests.e2e.stack import LocalStack
 
 READY_S = 120.0
@@ -118,14 +117,13 @@ async def second_worker(stack: LocalStack) -> AsyncIterator[Worker]:
 
 
 def _start(stack: LocalStack, port: int) -> "subprocess.Popen[bytes]":
-    # `switchboard down` ends what carries the mark, should this process die before it has cleaned up.
-    env = {**stack.environ(), **stack.env, MARKER: str(stack.home), "AGENT_PORT": str(port)}
-    env.pop("DATABASE_URL", None)
+    # The first one's environment, its mark included: `switchboard down` ends what carries it.
+    env = {**psutil.Process(stack.pid("agent")).environ(), "AGENT_PORT": str(port)}
     log = Path(stack.home) / "logs" / f"agent-{port}.log"
     with log.open("ab") as out:
         return subprocess.Popen(
             (sys.executable, "-P", "-m", "agent"),
-            env={**env, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
