@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.disasters import ledger
-from bench.disasters.jobs import Worker, first_worker, ready, second_worker
+from bench.disasters.jobs import READY_S, Worker, first_worker, ready, second_worker
 from bench.disasters.scene import Options, Row, all_of, none_of
 from bench.disasters.talking import Ground, Talking, caller_number, ground, kept, waits
 from bench.talk import Talk
@@ -63,7 +63,7 @@ async def run(options: Options) -> list[Row]:
         await talking.stop()
         for case, one in zip(cases, (*running, *fresh), strict=True):
             await _end(options, place, case, one)
-        await asyncio.to_thread(found.stack.until_part, "agent", other_than=before)
+        await asyncio.to_thread(found.stack.until_part, "agent", other_than=before, limit_s=READY_S)
     options.cases.extend(case.as_json() for case in cases)
     old, others = [one for one in cases if not one.new], [one for one in cases if one.new]
     return [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.disasters import ear, ledger
-from bench.disasters.jobs import Worker, first_worker, ready, second_worker
+from bench.disasters.jobs import READY_S, Worker, first_worker, ready, second_worker
 from bench.disasters.scene import Options, Row, all_of, within
 from bench.disasters.talking import ASK, Ground, Talking, again, caller_number, ground, insist, kept, now, since_start
 from bench.stack import BenchFailed, Measured
@@ -95,7 +95,7 @@ async def _variant(options: Options, found: Measured, count: int, variant: Varia
         await asyncio.gather(*(_after(options, place, *one, at) for one in zip(talks, cases, strict=True)))
         if not variant.bare:
             # Before the other one ends: the next variant begins with a worker.
-            await asyncio.to_thread(found.stack.until_part, "agent", other_than=before)
+            await asyncio.to_thread(found.stack.until_part, "agent", other_than=before, limit_s=READY_S)
     options.cases.extend(case.as_json() for case in cases)
     return [
         all_of(f"kill -9 of a worker ({variant.name}): resumed", (case.good for case in cases)),
