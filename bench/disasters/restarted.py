@@ -96,8 +96,7 @@ def _closed(found: Sequence[float | None]) -> Row:
 async def once(where: Ground, seen: Seen) -> None:
     """One restart. What it finds goes into `seen`."""
     stack = where.found.stack
-    running = [await where.greeted() for _ in range(RUNNING)]
-    leaving = await where.greeted()
+    *running, leaving = await asyncio.gather(*(where.greeted() for _ in range(RUNNING + 1)))
     await asyncio.gather(*(one.turn(where.words.sentence()) for one in running))
     before = _pids(stack)
     killed_at = time.monotonic()
