@@ -20,5 +20,7 @@ def worker() -> None:
     port = ports.choose("agent", 0)
     ports.close()
     environment = for_programs(home, {**told, "AGENT_PORT": str(port)})
+    sys.stdout.write(f"It takes calls once http://127.0.0.1:{port}/ready answers 200.\n")
+    sys.stdout.flush()
     # In our place: signals, output and exit status are the worker's own.
     os.execve(sys.executable, (sys.executable, "-P", "-m", "agent"), environment)  # noqa: S606

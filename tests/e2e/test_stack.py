@@ -1,22 +1,28 @@
 """The stack as whoever runs it meets it: up, status, what dies comes back, down."""
 
+import asyncio
+import contextlib
+import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from local import state
+from local import probe, state
 from local.stack import MARKER
 from tests.e2e.stack import LocalStack, started
 from tests.promises import promise
 
 PARTS = {"livekit", "redis", "postgres", "models", "control", "webhook", "agent", "phone"}
 SECOND_START_S = 15.0
+LIMIT_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,83 @@ def test_a_part_that_is_killed_comes_back(own: LocalStack, part: str) -> None:
     killed = own.until_part(part, other_than=None)
     os.kill(killed, signal.SIGKILL)
     assert own.until_part(part, other_than=killed) != killed
+
+
+@promise("stack.condition")
+def test_status_says_what_the_parts_miss(own: LocalStack) -> None:
+    redis = own.until_part("redis", other_than=None)
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        _until(lambda: own.run("status").stdout.count("redis: away") == 2)
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    _until(lambda: "away" not in own.run("status").stdout)
+
+
+@promise("stack.drain")
+def test_a_worker_that_is_told_to_end_finishes_its_call_and_another_takes_the_next(
+    own: LocalStack, tmp_path: Path
+) -> None:
+    own.until_part("agent", other_than=None)
+    with _second_worker(own, tmp_path / "worker.log") as (second, port):
+        long = _call(own, "What time is breakfast served?", "Do you have parking?", "Thank you, goodbye.")
+        ports = {int(own.env["AGENT_PORT"]): own.pid("agent"), port: second.pid}
+        _until(lambda: any(_calls(one) for one in ports))
+        [(draining, pid)] = [(one, pid) for one, pid in ports.items() if _calls(one)]
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+        _until(lambda: not asyncio.run(probe.http_ok(draining, "/ready")))
+        short = _call(own, "What time is breakfast served?")
+        [other] = set(ports) - {draining}
+        _until(lambda: _calls(other) == 1)
+        assert _calls(draining) == 1
+        for call, turns in ((short, 1), (long, 3)):
+            said, _ = call.communicate(timeout=LIMIT_S)
+            assert call.returncode == 0, said
+            assert [bool(turn["heard"]) for turn in json.loads(said)["turns"]] == [True] * turns
+        # The drained worker has ended by itself: the supervisor has a new one, or the second is gone.
+        _until(lambda: second.poll() == 0 if pid == second.pid else own.pid("agent") not in (None, pid))
+        own.until_part("agent", other_than=None)
+
+
+@contextlib.contextmanager
+def _second_worker(stack: LocalStack, log: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """A worker that takes calls, and its port."""
+    with log.open("wb") as out:
+        command = (sys.executable, "-m", "cli", "worker")
+        process = subprocess.Popen(command, env=stack.environ(), stdout=out, stderr=out)
+    try:
+        _until(lambda: b"/ready" in log.read_bytes())
+        port = int(log.read_bytes().partition(b"/ready")[0].rpartition(b":")[2])
+        _until(lambda: asyncio.run(probe.http_ok(port, "/ready")))
+        yield process, port
+    finally:
+        process.terminate()
+        try:
+            process.wait(LIMIT_S)
+        finally:
+            process.kill()
+
+
+def _call(stack: LocalStack, *texts: str) -> "subprocess.Popen[str]":
+    words = [word for text in texts for word in ("--say", text)]
+    return subprocess.Popen(
+        (sys.executable, "-m", "cli", "call", "+15550100001", "--json", *words),
+        env=stack.environ(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _calls(port: int) -> int:
+    return int((asyncio.run(probe.http_json(port, "/health")) or {"calls": 0})["calls"])
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.1)
 
 
 @promise("stack.second_up")
