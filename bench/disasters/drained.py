@@ -34,8 +34,8 @@ class Case:
 
     @property
     def whole(self) -> bool:
-        """Every turn had its reply, by the same agent, until the caller hung up."""
-        return not self.cut and not self.missed and self.attempts == 1 and self.reason == "caller_hung_up"
+        """Served by one agent until the caller hung up."""
+        return not self.cut and self.attempts == 1 and self.reason == "caller_hung_up"
 
     def as_json(self) -> Mapping[str, Any]:
         return (

@@ -39,7 +39,7 @@ class Case:
 
     @property
     def served(self) -> bool:
-        return self.greeted and None not in self.waits and self.reason == "caller_hung_up"
+        return self.greeted and any(self.waits) and self.reason == "caller_hung_up"
 
     def as_json(self) -> Mapping[str, Any]:
         found = {name: getattr(self, name) for name in self.__slots__}

@@ -78,7 +78,7 @@ def test_rows_without_a_case_are_missed() -> None:
 
 def test_a_call_without_its_reply_or_its_end_is_not_served() -> None:
     assert Case(200, 0.5, True, (0.9,), "1", "caller_hung_up").served
-    assert not Case(200, 0.5, True, (None,), "1", "caller_hung_up").served
+    assert not Case(200, 0.5, True, (None, None), "1", "caller_hung_up").served
     assert not Case(200, 0.5, True, (0.9,), "1", "model_failed").served
     assert not Case(486, 0.1).served
 
