@@ -21,7 +21,19 @@ from bench.disasters.scene import Options, Row
 from bench.stack import BenchFailed, measured
 
 # Each is a module of `bench.disasters` with `async def run(options: Options) -> list[Row]`. The long ones come last.
-SCENARIOS = ("killed", "stopped", "worker", "drained", "overload", "webhook", "models", "soak", "alarm")
+SCENARIOS = (
+    "killed",
+    "stopped",
+    "worker",
+    "drained",
+    "overload",
+    "webhook",
+    "models",
+    "outages",
+    "restarted",
+    "soak",
+    "alarm",
+)
 # A table whose lines break cannot be pasted.
 WIDTH = 180
 
