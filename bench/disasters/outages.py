@@ -170,13 +170,20 @@ async def suffer(where: Ground, found: Site, outage: Outage, numbers: Numbers) -
             over.cancel()
     seen.over_at, seen.lasted_s = time.monotonic(), time.monotonic() - began
     seen.lines = Counter(found.log_lines()) - Counter(before)
+    await asyncio.gather(_last_turn(where, seen), _until_back(found, seen))
+    return seen
+
+
+async def _last_turn(where: Ground, seen: Seen) -> None:
     seen.cut_off = seen.through.call.ended.done()
     if not seen.cut_off:
         await seen.through.turn(where.words.sentence())
     await seen.through.call.hang_up()
+
+
+async def _until_back(found: Site, seen: Seen) -> None:
     await back(found)
     seen.ready_at = time.monotonic()
-    return seen
 
 
 async def _goes_on(where: Ground, found: Site, seen: Seen, done: asyncio.Event) -> None:
