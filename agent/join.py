@@ -21,7 +21,7 @@ from agent.parts import Parts
 from agent.recall import Past
 from agent.report import Report
 from switchboard import outbox, stream
-from switchboard.call import Caller, caller_of
+from switchboard.call import REJOIN_S, Caller, caller_of
 from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ async def _caller(room: rtc.Room, given: ticket.Ticket) -> Caller | None:
     joined = asyncio.Event()
     room.on("participant_connected", lambda *_: joined.set())
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CALLER_TIMEOUT_S):
+        async with asyncio.timeout(_caller_timeout_s(given)):
             while True:
                 joined.clear()
                 for participant in room.remote_participants.values():
@@ -99,6 +99,13 @@ async def _caller(room: rtc.Room, given: ticket.Ticket) -> Caller | None:
                         return found
                 await joined.wait()
     return None
+
+
+def _caller_timeout_s(given: ticket.Ticket) -> float:
+    """A browser, which has no number, may reload just while its agent is replaced."""
+    metadata = given.metadata
+    reloads = metadata is not None and metadata.attempt > 1 and metadata.caller_number is None
+    return REJOIN_S if reloads else CALLER_TIMEOUT_S
 
 
 def _as_caller(room: str, participant: rtc.RemoteParticipant) -> Caller | None:
