@@ -75,6 +75,10 @@ class Database:
         try:
             with _Named(connection):
                 yield cast(Connection, connection)
+        except (DatabaseAway, asyncio.CancelledError):
+            # Giving it back in good order would wait for a Postgres that may hang.
+            connection.terminate()
+            raise
         finally:
             await self._release(connection)
 
