@@ -229,6 +229,13 @@ async def _begin(where: Ground, found: Site, seen: Seen, unknown: Sequence[str],
 async def _ask_health(found: Site, seen: Seen) -> None:
     """What the webhook service and control say of themselves once the outage has lasted a little."""
     await asyncio.sleep(min(HEALTH_S, seen.outage.lasts_s / 2))
+    try:
+        await _asked_for_health(found, seen)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        seen.health.append(f"no answer: {type(error).__name__}")
+
+
+async def _asked_for_health(found: Site, seen: Seen) -> None:
     away = set(seen.outage.parts)
     timeout = aiohttp.ClientTimeout(total=HEALTH_S)
     async with aiohttp.ClientSession(timeout=timeout) as http:
