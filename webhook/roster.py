@@ -37,17 +37,21 @@ class Roster:
             return
         self._calls[call.call_id] = call
         if not await self._store.keep_call(call.call_id, call.model_dump_json()):
+            # A refresh that was under way may have dropped it meanwhile.
+            self._calls.setdefault(call.call_id, call)
             self._unsaved.add(call.call_id)
 
     async def refresh(self) -> None:
         """Takes over what the other processes know; without Redis this process's own view stays."""
         for call_id in list(self._unsaved):
-            if not await self._store.keep_call(call_id, self._calls[call_id].model_dump_json()):
+            # Others add and remove calls while this waits.
+            call = self._calls.get(call_id)
+            if call is not None and not await self._store.keep_call(call_id, call.model_dump_json()):
                 return
             self._unsaved.discard(call_id)
         known = await self._store.calls()
         if known is not None:
-            unsaved = {call_id: self._calls[call_id] for call_id in self._unsaved}
+            unsaved = {call_id: self._calls[call_id] for call_id in self._unsaved if call_id in self._calls}
             self._calls = {**_read(known), **unsaved}
 
     async def remove(self, call_ids: Iterable[UUID]) -> None:

@@ -179,7 +179,8 @@ class Watcher:
         if now < due:
             self._next_due = min(self._next_due, due)
             return
-        attempt = max(progress.sent_to, latest.attempt if latest else 0)
+        # A server that was restarted lists none of those before, of which we may know all the same.
+        attempt = max(progress.sent_to, progress.seen_to, progress.dead_to, latest.attempt if latest else 0)
         if attempt >= MAX_ATTEMPTS or self._arrivals.full:
             return
         self._send(call, attempt, progress)
