@@ -7,7 +7,7 @@ import asyncio
 import fcntl
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from switchboard import stream
-from switchboard.fact import Fact
+from switchboard.fact import CallEnded, Fact
 from switchboard.outbound import Outbound, OutboundError
 from switchboard.outbox import abandoned, facts_in
 
@@ -48,14 +48,27 @@ class Unrecorded(BaseModel):
 
 
 class Shipper:
-    """`control_url` is where the recorder's service listens; `token` is `INTERNAL_TOKEN`."""
+    """`control_url` is where the recorder's service listens; `token` is `INTERNAL_TOKEN`.
 
-    def __init__(self, home: Path, redis: Redis, outbound: Outbound, control_url: str, token: str) -> None:
+    `needed`: whether the call of a file may go on. Its file then stays though it is recorded: it shows that an agent
+    is dead, and tells the next one what was said.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        redis: Redis,
+        outbound: Outbound,
+        control_url: str,
+        token: str,
+        needed: Callable[[Path], bool] = lambda _path: False,
+    ) -> None:
         self._home = home
         self._redis = redis
         self._outbound = outbound
         self._url = f"{control_url}{PATH}"
         self._token = token
+        self._needed = needed
         self._not_before: dict[Path, float] = {}
         self._trouble = ""
 
@@ -119,7 +132,8 @@ class Shipper:
             facts = await asyncio.to_thread(facts_in, path)
             missing = await self.unrecorded([one.id for one in facts])
             if not missing:
-                await asyncio.to_thread(_put_away, path, len(facts))
+                if any(isinstance(one.body, CallEnded) for one in facts) or not self._needed(path):
+                    await asyncio.to_thread(_put_away, path, len(facts))
                 return
             old = datetime.now(UTC) - ON_ITS_WAY
             due = [one for one in facts if one.id in missing and one.at < old]

@@ -32,7 +32,7 @@ from webhook.peers import Peers
 from webhook.personas import Answer, Failed, PersonaApi, Personas, read_answer
 from webhook.receiver import MAX_BODY, Receiver, Verifier
 from webhook.refusal import Refusals
-from webhook.remains import Remains
+from webhook.remains import Remains, call_in
 from webhook.replace import Replacements
 from webhook.rooms import LiveKitAway, Rooms
 from webhook.roster import Roster
@@ -88,7 +88,9 @@ class Service:
             stack.push_async_callback(replacements.close)
             busy = Busy(scenes, store, self._arrivals, attempts, refusals)
             stack.push_async_callback(busy.close)
-            shipper = Shipper(home, redis, outbound, settings.control_url, token)
+            shipper = Shipper(
+                home, redis, outbound, settings.control_url, token, lambda path: call_in(path) in roster.calls
+            )
             watcher = Watcher(
                 rooms,
                 store,

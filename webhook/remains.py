@@ -28,6 +28,12 @@ class Dead:
     reason: Literal["died", "left"]
 
 
+def call_in(path: Path) -> UUID | None:
+    """The call whose agent writes, or wrote, this file; None for a file of another kind."""
+    found = NAME.fullmatch(path.name)
+    return UUID(found[1]) if found else None
+
+
 class Remains:
     """Each file is read once, when its writer is dead."""
 

@@ -2,14 +2,17 @@
 
 import fcntl
 import os
+from collections.abc import Collection
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from switchboard.fact import AgentJoined, AgentLeft, AnyBody, CallEnded, Fact, Source
+from switchboard.outbound import Outbound
 from switchboard.outbox import folder
-from switchboard.stream import beat_key, worker_key
+from switchboard.shipper import Shipper
+from switchboard.stream import beat_key, connect, worker_key
 from webhook.attempts import (
     ACCEPTED_WAITS_S,
     APART_S,
@@ -24,7 +27,7 @@ from webhook.attempts import (
     Progress,
 )
 from webhook.beats import COUNTS_AFTER_S, MISSING_S, PERIOD_S, Beating, Beats
-from webhook.remains import Dead, Remains
+from webhook.remains import Dead, Remains, call_in
 from webhook.survey import Agent
 
 AGENT = Beating(UUID(int=1), 1, "w1")
@@ -223,3 +226,29 @@ async def test_a_file_that_nobody_holds_tells_once_of_an_agent_that_left_no_end(
     assert await remains.look([uuid4()]) == []
     assert await remains.look([call_id]) == ([Dead(call_id, 3, reason)] if reason else [])  # type: ignore[arg-type]
     assert await remains.look([call_id]) == []
+
+
+class AllRecorded(Shipper):
+    async def unrecorded(self, ids: Collection[UUID]) -> set[UUID]:
+        return set()
+
+
+@pytest.mark.parametrize(
+    ("bodies", "stays"), [([JOINED], True), ([JOINED, CallEnded(reason="caller_hung_up", duration_s=1)], False)]
+)
+async def test_the_file_of_a_dead_agent_stays_while_its_call_goes_on(
+    tmp_path: Path, bodies: list[AnyBody], stays: bool
+) -> None:
+    call_id = uuid4()
+    path = folder(tmp_path) / f"{call_id}-1-AJ_1.jsonl"
+    path.parent.mkdir()
+    facts = (Fact(conversation_id="c", call_id=call_id, source=Source.AGENT, body=body) for body in bodies)
+    path.write_text("".join(f"{one.model_dump_json()}\n" for one in facts))
+    live = {call_id}
+    async with Outbound.opened([]) as outbound, connect("redis://127.0.0.1:1") as redis:
+        shipper = AllRecorded(tmp_path, redis, outbound, "http://control", "", lambda path: call_in(path) in live)
+        await shipper.sweep()
+        assert path.exists() is stays
+        live.clear()
+        await shipper.sweep()
+        assert not path.exists()
