@@ -39,6 +39,8 @@ ACTS_FIRST_S = WATCHER_TTL_MS / 1000 + PAUSE_S
 ACTS_WHEN_TOLD_S = 2.0
 # The agent of a phone call writes its end within this time; a browser may come back for 20 s.
 SIP_GRACE_S = 10.0
+# After LiveKit was away line and agent come back in their own time; a call closed before that would begin anew.
+AFTER_OUTAGE_S = 20.0
 BROWSER_GRACE_S = REJOIN_S + 5.0
 
 Recorded = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
@@ -73,6 +75,7 @@ class Watcher:
         self._hurried = False
         self._next_due = float("inf")
         self._gone_since: dict[UUID, float] = {}
+        self._away_at = float("-inf")
         self.seen = NOTHING
         self._seen_at = float("-inf")
 
@@ -99,6 +102,7 @@ class Watcher:
             try:
                 await self.look()
             except LiveKitAway as error:
+                self._away_at = time.monotonic()
                 log.warning("watcher_sees_nothing", error=str(error))
             except Exception:
                 # The process's border: a fault in one round must not end the watch over all calls.
@@ -201,9 +205,7 @@ class Watcher:
         }
         self._gone_since = {call_id: self._gone_since.get(call_id, now) for call_id in gone}
         over = {
-            call_id: call
-            for call_id, call in gone.items()
-            if now - self._gone_since[call_id] >= (SIP_GRACE_S if call.channel == "sip" else BROWSER_GRACE_S)
+            call_id: call for call_id, call in gone.items() if now >= self._over_at(call, self._gone_since[call_id])
         }
         if not over:
             return
@@ -214,6 +216,11 @@ class Watcher:
                 await self._tell_end(call, now - self._gone_since[call_id])
         self._attempts.forget(over)
         await self._roster.remove(over)
+
+    def _over_at(self, call: Call, gone_since: float) -> float:
+        """When a call is over whose caller and agent are gone."""
+        grace = SIP_GRACE_S if call.channel == "sip" else BROWSER_GRACE_S
+        return max(gone_since + grace, self._away_at + AFTER_OUTAGE_S)
 
     async def _tell_end(self, call: Call, gone_for: float) -> None:
         lasted = (datetime.now(UTC) - call.arrived_at).total_seconds() - gone_for
