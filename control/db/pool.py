@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol, cast
 
@@ -77,7 +77,8 @@ class Database:
                 yield cast(Connection, connection)
         except (DatabaseAway, asyncio.CancelledError):
             # Giving it back in good order would wait for a Postgres that may hang.
-            connection.terminate()
+            with suppress(*_AWAY):
+                connection.terminate()
             raise
         finally:
             await self._release(connection)
@@ -114,7 +115,11 @@ class _Named:
             raise DatabaseAway(f"the database is away: {type(error).__name__}: {error}") from error
 
     def _is_lost(self) -> bool:
-        return self._connection is not None and bool(self._connection.is_closed())
+        try:
+            return self._connection is not None and bool(self._connection.is_closed())
+        except _AWAY:
+            # The pool has taken it back already, as it does with one that broke.
+            return True
 
 
 @asynccontextmanager
