@@ -241,7 +241,10 @@ async def _asked_for_health(found: Site, seen: Seen) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as http:
         async with http.get(f"{found.stack.urls['webhook']}/health") as answer:
             told = await answer.json()
-        wrong = {"redis": "redis" in away, "persona_api": bool(away & aftermath.ASKED_FOR_PERSONAS)}
+        wrong = {"redis": "redis" in away}
+        if away != {"postgres"}:
+            # Asked without a number, it answers without its database.
+            wrong["persona_api"] = bool(away & {"persona api", "control"})
         if answer.status != 200:
             seen.health.append(f"the webhook service answers {answer.status}")
         seen.health += [f"{part}: {told[part]}" for part, bad in wrong.items() if (told[part] != "ok") is not bad]
