@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from agent import election, nursery, ticket
 from agent.call import API_TIMEOUT_S, Call
-from agent.ending import Ending, of_disconnect
+from agent.ending import Ending, Reason, of_disconnect
 from agent.fence import Fence
 from agent.lifeline import Hello, Lifeline
 from agent.mouth import Mouth
@@ -44,7 +44,13 @@ async def answer(ctx: JobContext) -> None:
     with Fence().raised() as fence:
         line = Lifeline(os.environ.get(nursery.LIFELINE, ""), orphaned=fence.leave_soon)
         with line.held(_who(ctx, given)):
-            await _serve(ctx, settings, given, ending, line)
+            try:
+                await _serve(ctx, settings, given, ending, line)
+            except BaseException:
+                # Removed while it began, in favour of one of the same attempt, which would be lost with it.
+                if ending.known is Reason.REPLACED:
+                    line.over()
+                raise
             if ending.known is None or not ending.known.needs_successor:
                 line.over()
 
