@@ -179,11 +179,16 @@ class _Killed:
             await asyncio.sleep(random.uniform(0.0, 1.5))
             await self._kill(talking, "greeting")
         await self._again(talking)
-        self.case.said_again += await insist(talking, self.place.words.codes[self.case.code]) - 1
+        await self._insist(talking, self.place.words.codes[self.case.code])
         phase = self.case.phase if self.case.phase in LATER else random.choice(LATER)
         await self._kill_while(talking, phase)
         await self._again(talking)
-        self.case.said_again += await insist(talking, self.place.words.ask) - 1
+        await self._insist(talking, self.place.words.ask)
+
+    async def _insist(self, talking: Talk, what: Utterance) -> None:
+        before = len(talking.said)
+        await insist(talking, what)
+        self.case.said_again += len(talking.said) - before - 1
 
     async def _again(self, talking: Talk) -> None:
         """The greeting, or what is said after a kill, to its end."""

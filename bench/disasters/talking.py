@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.disasters.scene import Options
@@ -34,6 +35,7 @@ CODE_DIGITS = 4
 # A turn that had no reply is said again.
 MOST_TIMES = 3
 
+_warmed: set[Path] = set()
 _callers = itertools.count(random.randrange(10_000))
 
 
@@ -102,7 +104,17 @@ async def ground(
             await script.reply(LONG if tones else reply)
         if tones:
             await script.speech("tones")
-        yield Ground(found, caller, script, said, number)
+        place = Ground(found, caller, script, said, number)
+        await _warm(place)
+        yield place
+
+
+async def _warm(place: Ground) -> None:
+    """The first call of a stack finds everything cold; it is made before anything is measured."""
+    home = place.found.stack.home
+    if home not in _warmed:
+        _warmed.add(home)
+        await (await place.greeted()).call.hang_up()
 
 
 async def many(count: int, at_once: int, one: Any, *, stagger: float = 0.7) -> None:
@@ -158,15 +170,15 @@ async def kept(options: Options, talking: Talk) -> Any:
     return await talking.recorded(options.record)
 
 
-async def insist(talking: Talk, what: Utterance) -> int:
-    """Says it until there is a reply, as a caller would, and hears that to its end. How often it was said."""
-    for times in range(1, MOST_TIMES + 1):
+async def insist(talking: Talk, what: Utterance) -> bool:
+    """Says it until there is a reply, as a caller would, and hears that to its end. Whether there was one."""
+    for _ in range(MOST_TIMES):
         if await talking.reply_begins(await talking.say(what)):
             await talking.reply_ends()
-            return times
+            return True
         if talking.call.ended.done():
             break
-    return MOST_TIMES
+    return False
 
 
 def waits(stereo: Any, said: Sequence[Said]) -> list[float | None]:
