@@ -66,7 +66,7 @@ class Ending:
     """The one end of a call. `last`: when this agent fails, the call has failed."""
 
     def __init__(self, *, last: bool = True) -> None:
-        self._last = last
+        self.last = last
         self._reason: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
 
     def because(self, reason: Reason) -> None:
@@ -76,7 +76,7 @@ class Ending:
 
     def failed(self) -> None:
         """Something of ours broke: another agent may do better, a few times."""
-        self.because(Reason.FAILED if self._last else Reason.CRASHED)
+        self.because(Reason.FAILED if self.last else Reason.CRASHED)
 
     async def reason(self) -> Reason:
         """Returns when there is a reason."""

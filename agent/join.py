@@ -29,8 +29,10 @@ log = structlog.get_logger(__name__)
 CALLER_TIMEOUT_S = 5.0
 # The attempt of an agent whose job did not say which call it is for.
 UNTOLD = 0
-# A call on which so many agents failed has failed.
-MOST_ATTEMPTS = 3
+# The last of so many agents of a call does not leave it to another one; nor does one of so many attempts, of whom
+# nobody may know how many came.
+MOST_AGENTS = 3
+MOST_ATTEMPTS = 20
 BEAT_S = 1.0
 _AGENT = rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
 
@@ -79,6 +81,7 @@ async def _serve(ctx: JobContext, settings: Settings, given: ticket.Ticket, endi
             me = election.attributes(caller.call_id, UNTOLD, ctx.job.id)
             await ctx.room.local_participant.set_attributes(me)
         past = await parts.past
+        ending.last = ending.last or past.agents >= MOST_AGENTS - 1
         async with _reporting(ctx, settings, given, caller, past) as report:
             await Call(ctx, parts, caller, past, report, mouth, ending).run()
     finally:

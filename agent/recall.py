@@ -48,6 +48,11 @@ class Past:
         return min((_since(one) for one in self.facts), default=None)
 
     @property
+    def agents(self) -> int:
+        """How many agents have been in the call: fewer than attempts, of which some find no worker."""
+        return len({one.body.attempt for one in self.facts if isinstance(one.body, AgentJoined)})
+
+    @property
     def answered(self) -> bool:
         """The caller has heard us already."""
         return any(isinstance(one.body, CallAnswered | Item) for one in self.facts)

@@ -63,6 +63,12 @@ def test_the_model_is_told_the_conversation_in_order_and_no_half_tool_call() -> 
     assert wire[2]["tool_calls"][0]["function"]["name"] == "look_up"
 
 
+def test_agents_that_came_are_counted_and_attempts_that_found_no_worker_are_not() -> None:
+    came = [fact.AgentJoined(attempt=at, job=f"AJ_{at}") for at in (1, 4, 4)]
+    assert Past(tuple(in_order(facts(*came), 7))).agents == 2
+    assert Past().agents == 0
+
+
 def test_of_a_long_conversation_the_newest_is_told() -> None:
     talk = after(tool("a"), result("a"), *(user(str(at)) for at in range(MOST_ITEMS - 1)))
     chat = talk.chat()
