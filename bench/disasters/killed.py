@@ -210,7 +210,7 @@ class _Killed:
             await asyncio.sleep(random.uniform(0.0, 0.5))
             await self._kill(talking, phase)
         elif await talking.reply_begins(await talking.say(sentence)):
-            await asyncio.sleep(random.uniform(0.1, 2.0))
+            await asyncio.sleep(random.uniform(0.1, 1.0 if self.options.quick else 4.0))
             await self._kill(talking, phase)
 
     async def _kill_within(self, talking: Talk, sentence: Utterance) -> None:

@@ -124,7 +124,7 @@ class _Stopped:
         if self.case.phase == "agent speaks":
             if not await talking.reply_begins(await talking.say(self.place.words.sentence())):
                 raise BenchFailed("no reply to stop in the middle of")
-            await asyncio.sleep(random.uniform(0.3, 2.0))
+            await asyncio.sleep(random.uniform(0.3, 1.5))
         job = await self.worker.job(talking.call.call_id)
         at = self.worker.signal(job.pid, signal.SIGSTOP)
         self.case.at = since_start(talking, at)
@@ -147,7 +147,7 @@ class _Stopped:
         loop = asyncio.get_running_loop()
         while loop.time() < over:
             await talking.turn(self.place.words.sentence())
-        # After a stop the media stack hurries to catch up, and sound so pressed is no known sound to the scripted ear.
+        # After a stop the media stack hurries to catch up, and the scripted ear does not know sound so pressed.
         self.case.answered = await insist(talking, self.place.words.sentence())
 
     def _listen(self, stereo: Any) -> None:

@@ -27,6 +27,7 @@ LONG = (
     "and whoever is there will be glad to help you."
 )
 FULL = Options()
+MIDDLE = "There is a little more to say about it, since the desk is open day and night."
 SHORT = "Is there anything else?"
 # Longer than any replacement should take, so that a slow one is a figure and not a miss.
 AGAIN_LIMIT_S = 40.0
@@ -36,6 +37,7 @@ CODE_DIGITS = 4
 MOST_TIMES = 3
 
 _warmed: set[Path] = set()
+_common: list[Utterance] = []
 _callers = itertools.count(random.randrange(10_000))
 
 
@@ -60,7 +62,9 @@ async def words(codes: int = 0) -> Words:
     found = [f"{code:0{CODE_DIGITS}d}" for code in random.sample(range(10**CODE_DIGITS), codes)]
     # One by one: each is a process of its own, and the machine may be busy.
     told = {code: await utterance(f"My code is {' '.join(code)}.") for code in found}
-    return Words([await utterance(one) for one in SENTENCES], await utterance(ASK), told)
+    if not _common:
+        _common.extend([await utterance(one) for one in (ASK, *SENTENCES)])
+    return Words(_common[1:], _common[0], told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,14 @@ async def ground(
 ) -> AsyncIterator[Ground]:
     """Callers and models for one scenario. With codes the model repeats what it was told before it goes on."""
     reply, number = (SHORT, QUICK_NUMBER) if options.quick else (LONG, NUMBER)
+    code_and = None if options.quick else LONG
     said = await words(codes)
     async with Script(found.scripted) as script, Caller() as caller:
         await script.teach([*said.sentences, said.ask, *said.codes.values()])
         if codes:
-            await script.recall(reply)
+            await script.recall(code_and)
         else:
-            await script.reply(LONG if tones else reply)
+            await script.reply(MIDDLE if tones and options.quick else reply)
         if tones:
             await script.speech("tones")
         place = Ground(found, caller, script, said, number)

@@ -23,7 +23,7 @@ from local.phone.caller import CallFailed
 from tests.e2e.stack import LocalStack
 
 AWAY_S, QUICK_AWAY_S = 60.0, 5.0
-RUNNING = 2
+RUNNING, QUICK_RUNNING = 2, 1
 NEW_EVERY_S, QUICK_NEW_EVERY_S = 8.0, 2.0
 AGENT_WITHIN_S = 10.0
 # So long a caller waits who does not give up; the line has to let it ring.
@@ -106,8 +106,9 @@ async def _stack(options: Options) -> AsyncIterator[tuple[Measured, Door | None]
 async def _outage(options: Options, place: Ground, outage: Outage) -> list[Row]:
     stack = place.found.stack
     seconds = QUICK_AWAY_S if options.quick else AWAY_S
+    calls = QUICK_RUNNING if options.quick else RUNNING
     every = QUICK_NEW_EVERY_S if options.quick else NEW_EVERY_S
-    running = list(await asyncio.gather(*(place.greeted(caller_number()) for _ in range(RUNNING))))
+    running = list(await asyncio.gather(*(place.greeted(caller_number()) for _ in range(calls))))
     cases = [Case(outage.name, 0.0) for _ in range(max(1, int(seconds / every)))]
     async with Talking.of(place, running) as talking, asyncio.TaskGroup() as tasks:
         async with outage.away(stack):
