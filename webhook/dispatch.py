@@ -19,6 +19,7 @@ import structlog
 
 from switchboard.dispatch import MAX_BYTES, DispatchMetadata
 from switchboard.fact import AgentDispatched, DispatchFailed, NumberRejected, PersonaResolved
+from switchboard.stream import beat_key
 from webhook.attempts import Attempts
 from webhook.call import Call, call_of
 from webhook.journal import Journal
@@ -204,10 +205,15 @@ class Dispatcher:
             if not any(one is not None and one.call_id == call.call_id for one in found):
                 continue
             there = serving(agents_in(present, call.room), call)
-            # Of a first agent LiveKit's list of dispatches tells.
-            serves = sending.attempt > 1 and any(self._attempts.current(call.call_id, one) for one in there)
+            current = [one for one in there if self._attempts.current(call.call_id, one)]
+            # Of a first agent LiveKit's list of dispatches tells; a server that was restarted has forgotten it.
+            serves = bool(current) and (sending.attempt > 1 or await self._beats(call))
             return "agent_there" if serves else ""
         return "caller_gone"
+
+    async def _beats(self, call: Call) -> bool:
+        """Whether an agent of the call is alive, as far as Redis knows."""
+        return bool(await self._store.beating([beat_key(call.call_id)]))
 
     @asynccontextmanager
     async def _turn(self, call: Call, *, needed: bool) -> AsyncIterator[None]:
