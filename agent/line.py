@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 from livekit import rtc
@@ -67,10 +68,12 @@ class Line:
         self._room.on("reconnecting", self._cut)
         self._room.on("reconnected", self._cut)
         participant = self.participant
-        if participant is None:
+        if participant is not None:
+            self._attributes_changed({}, participant)
+        elif self._caller.kind == "sip":
             self._ending.because(Reason.CALLER_HUNG_UP)
         else:
-            self._attributes_changed({}, participant)
+            self._gone(self._wait_for_return(REJOIN_S))
 
     def detach(self) -> None:
         self._room.off("participant_attributes_changed", self._attributes_changed)
@@ -111,11 +114,13 @@ class Line:
     def _disconnected(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity != self._caller.identity:
             return
+        self._gone(self._hung_up_or_cut() if self._caller.kind == "sip" else self._wait_for_return(REJOIN_S))
+
+    def _gone(self, waiting: Coroutine[Any, Any, None]) -> None:
         self._back.clear()
         self._away(True)
         if self._leaving is not None:
             self._leaving.cancel()
-        waiting = self._hung_up_or_cut() if self._caller.kind == "sip" else self._wait_for_return(REJOIN_S)
         self._leaving = asyncio.create_task(waiting, name="line.return")
 
     async def _hung_up_or_cut(self) -> None:
