@@ -6,6 +6,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+import aiohttp
 import structlog
 from livekit import api
 from livekit.agents import NOT_GIVEN, AgentSession, JobContext, llm, room_io
@@ -38,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 API_TIMEOUT_S = 3.0
 CLOSE_TIMEOUT_S = 5.0
+# A server that does not answer may be back soon.
+DELETE_FOR_S = 10.0
+DELETE_PAUSE_S = 0.3
 LEAVE_TIMEOUT_S = 1.0
 # A browser that never listens, a phone that never picks up.
 OPEN_TIMEOUT_S = 60.0
@@ -338,9 +342,25 @@ class Call:
             self._report.add(fact.AgentLeft(attempt=self._report.attempt, job=self._ctx.job.id, reason=reason))
             return
         self._report.ended(reason, self._usage, self._parts.settings.prices)
-        with contextlib.suppress(api.TwirpError, TimeoutError, OSError):
-            async with asyncio.timeout(API_TIMEOUT_S):
-                await self._ctx.api.room.delete_room(api.DeleteRoomRequest(room=self._ctx.room.name))
+        await delete_room(self._ctx.api, self._ctx.room.name)
+
+
+async def delete_room(server: api.LiveKitAPI, name: str) -> None:
+    """Ends the room of a call that is over: a caller who stays in it would get another agent after the goodbye."""
+    give_up = time.monotonic() + DELETE_FOR_S
+    while not await _deleted(server, name) and time.monotonic() < give_up:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(DELETE_PAUSE_S)
+
+
+async def _deleted(server: api.LiveKitAPI, name: str) -> bool:
+    try:
+        async with asyncio.timeout(API_TIMEOUT_S):
+            await server.room.delete_room(api.DeleteRoomRequest(room=name))
+    except api.TwirpError as error:
+        return error.code == api.TwirpErrorCode.NOT_FOUND
+    except (TimeoutError, OSError, aiohttp.ClientError):
+        return False
+    return True
 
 
 async def _guarded(watcher: Coroutine[Any, Any, None]) -> None:
