@@ -80,7 +80,13 @@ class Busy:
             log.info("call_refused", call_id=str(call_id), reason="busy")
 
     async def _is_taken_up(self, scene: Scene) -> bool:
-        return scene.progress.is_taken_up or scene.active or await self._store.had_agent(scene.call.call_id)
+        if scene.progress.is_taken_up or scene.active:
+            return True
+        # A phone that was served is active; of a browser's later agents nobody can tell, with Redis away, that
+        # there was none before.
+        if scene.latest > 1 and scene.call.channel != "sip":
+            return True
+        return await self._store.had_agent(scene.call.call_id)
 
     async def _try_again(self, scene: Scene, attempt: int) -> None:
         early = scene.progress.again_at() - self._attempts.clock()
