@@ -126,6 +126,8 @@ class Watcher:
         if not await self._store.acts() and time.monotonic() >= self._acts_until:
             self._metrics.live_calls.set(0)
             self.seen, self._hurried = NOTHING, False
+            # Who comes back while another process acts is not seen here.
+            self._gone_since.clear()
             return
         self.seen = seen = await survey(self._rooms)
         hurried, self._hurried = self._hurried, False
