@@ -143,7 +143,9 @@ class Progress:
         attempt, at = self._accepted
         on_its_way = at + READY_TAKEN_S if attempt == self.sent_to else 0.0
         young = self.since + READY_YOUNG_S if self.sent_to else 0.0
-        return min(due, max(on_its_way, young))
+        # A ready worker is no reason to end sooner what dies at once.
+        apart = self.next_after() if self._soon_lost else 0.0
+        return min(due, max(on_its_way, young, apart))
 
     def _patient_until(self, *, taken: bool) -> float:
         if self.dead_to >= self.sent_to:

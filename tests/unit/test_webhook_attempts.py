@@ -170,6 +170,16 @@ def test_when_a_worker_is_ready_callers_wait_no_longer_unless_an_agent_is_on_its
     assert young.due_at(taken=False) == 4.0 + UNTAKEN_WAITS_S
 
 
+def test_a_ready_worker_makes_agents_that_die_at_once_no_more_frequent() -> None:
+    progress = Progress(0.0)
+    for attempt in range(1, 4):
+        progress.sent(attempt, 10.0)
+        progress.lost(attempt, 10.1)
+    progress.sent(4, 10.0)
+    progress.hurry()
+    assert progress.due_at(taken=False) == progress.next_after() == 10.0 + 4 * APART_S
+
+
 def test_an_agent_is_out_of_date_when_it_is_dead_or_a_newer_one_may_come() -> None:
     call_id = uuid4()
     attempts = Attempts(lambda: 0.0)
