@@ -27,6 +27,8 @@ GIVE_UP_S = 30.0
 LAST_S = 2.0
 PAUSES_S = (0.1, 0.2, 0.5)
 LONG_PAUSE_S = 1.0
+# Refusals that say nothing about the notice: too slow, too many.
+PASSING = (408, 429)
 # Best effort: what came of a job is news for a moment only.
 ONE_MORE = (0.1,)
 
@@ -117,7 +119,7 @@ class Notices:
         except OutboundError as error:
             self._say_once(f"the webhook service cannot be told: {error}")
             return False
-        if answer.status // 100 == 5:
+        if answer.status // 100 == 5 or answer.status in PASSING:
             self._say_once(f"the webhook service answers {answer.status}")
             return False
         if answer.status // 100 != 2:
