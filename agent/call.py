@@ -18,6 +18,7 @@ from livekit.agents.voice import (
     SpeechHandle,
 )
 from livekit.agents.voice.events import CloseReason
+from livekit.api.room_service import RoomService
 
 from agent import election, speech
 from agent.ending import Ending, Reason
@@ -342,20 +343,20 @@ class Call:
             self._report.add(fact.AgentLeft(attempt=self._report.attempt, job=self._ctx.job.id, reason=reason))
             return
         self._report.ended(reason, self._usage, self._parts.settings.prices)
-        await delete_room(self._ctx.api, self._ctx.room.name)
+        await delete_room(self._ctx.api.room, self._ctx.room.name)
 
 
-async def delete_room(server: api.LiveKitAPI, name: str) -> None:
+async def delete_room(rooms: RoomService, name: str) -> None:
     """Ends the room of a call that is over: a caller who stays in it would get another agent after the goodbye."""
     give_up = time.monotonic() + DELETE_FOR_S
-    while not await _deleted(server, name) and time.monotonic() < give_up:  # noqa: ASYNC110 - no event tells
+    while not await _deleted(rooms, name) and time.monotonic() < give_up:  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(DELETE_PAUSE_S)
 
 
-async def _deleted(server: api.LiveKitAPI, name: str) -> bool:
+async def _deleted(rooms: RoomService, name: str) -> bool:
     try:
         async with asyncio.timeout(API_TIMEOUT_S):
-            await server.room.delete_room(api.DeleteRoomRequest(room=name))
+            await rooms.delete_room(api.DeleteRoomRequest(room=name))
     except api.TwirpError as error:
         return error.code == api.TwirpErrorCode.NOT_FOUND
     except (TimeoutError, OSError, aiohttp.ClientError):

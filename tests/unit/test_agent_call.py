@@ -37,7 +37,7 @@ async def test_a_room_is_asked_to_go_until_it_is_gone(
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
         async with api.LiveKitAPI(f"http://127.0.0.1:{port}", KEY, KEY * 3) as server:
-            await call.delete_room(server, "room")
+            await call.delete_room(server.room, "room")
     finally:
         await runner.cleanup()
     assert len(rooms) == asked
@@ -47,4 +47,4 @@ async def test_a_server_that_stays_away_is_asked_for_a_while_only(monkeypatch: p
     monkeypatch.setattr(call, "DELETE_PAUSE_S", 0.01)
     monkeypatch.setattr(call, "DELETE_FOR_S", 0.1)
     async with api.LiveKitAPI(f"http://127.0.0.1:{free_port()}", KEY, KEY * 3) as server:
-        await call.delete_room(server, "room")
+        await call.delete_room(server.room, "room")
