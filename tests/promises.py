@@ -63,6 +63,7 @@ PROMISES: dict[str, str] = {
     "webhook.stale_agent": "An agent that comes back after it was replaced is removed at once.",
     "webhook.comes_back": "A webhook service that was killed serves who came meanwhile, and nobody twice.",
     # tests/contract/test_webhook_busy.py
+    "webhook.roster": "A Redis that comes back empty leaves no call unclosed, and brings no closed one back.",
     "webhook.busy": "A caller whom no worker takes hears busy within 2 s; one whom another worker takes goes on.",
     "webhook.busy_replacement": "A call that had an agent is never refused as busy: it asks again while the caller stays.",
     # control

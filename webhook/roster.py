@@ -21,6 +21,7 @@ class Roster:
         self._store = store
         self._calls: dict[UUID, Call] = {}
         self._unsaved: set[UUID] = set()
+        self._memory = ""
 
     @property
     def calls(self) -> Mapping[UUID, Call]:
@@ -50,9 +51,17 @@ class Roster:
                 return
             self._unsaved.discard(call_id)
         known = await self._store.calls()
-        if known is not None:
-            unsaved = {call_id: self._calls[call_id] for call_id in self._unsaved if call_id in self._calls}
-            self._calls = {**_read(known), **unsaved}
+        # Behind the calls: a Redis that is emptied in between shows here.
+        memory = await self._store.memory()
+        if known is None or memory is None:
+            return
+        shared = _read(known)
+        if self._memory and memory != self._memory:
+            # What Redis lost was not closed by anybody: a call whose caller is gone would never be.
+            self._unsaved |= self._calls.keys() - shared.keys()
+        self._memory = memory
+        unsaved = {call_id: self._calls[call_id] for call_id in self._unsaved if call_id in self._calls}
+        self._calls = {**shared, **unsaved}
 
     async def remove(self, call_ids: Iterable[UUID]) -> None:
         gone = set(call_ids)

@@ -17,6 +17,7 @@ from switchboard.blocklist import MAX_BYTES
 log = structlog.get_logger(__name__)
 
 CALLS = "webhook:calls"
+MEMORY = "webhook:memory"
 WATCHER = "webhook:watcher"
 BLOCKLIST = "webhook:blocklist"
 WATCHER_TTL_MS = 6_000
@@ -198,6 +199,14 @@ class Store:
         except Away:
             return None
         return {str(key): str(value) for key, value in list(found.items())[:MAX_CALLS]}
+
+    async def memory(self) -> str | None:
+        """A name for what Redis holds: another one when it lost what it held. None without Redis."""
+        try:
+            await self._ask("SET", MEMORY, uuid4().hex, "NX", waited_for=False)
+            return str(await self._ask("GET", MEMORY, waited_for=False))
+        except Away:
+            return None
 
     async def keep_call(self, call_id: UUID, text: str) -> bool:
         try:
