@@ -74,10 +74,10 @@ class Admission:
         except Exception as error:  # whatever the library met: the job was never begun, and never will be
             log.warning("job_not_begun", job=request.id, error=str(error)[:300] or type(error).__name__)
             self.jobs.labels("not_begun").inc()
-            self.lost(told.call_id if told else None, told.attempt if told else 0, "died")
+            self.lost(told.call_id if told else None, told.attempt if told else 0, "died", request.id)
 
-    def lost(self, call_id: UUID | None, attempt: int, reason: Reason) -> None:
+    def lost(self, call_id: UUID | None, attempt: int, reason: Reason, job: str) -> None:
         """The process of this attempt is dead for certain, or never was."""
         self._lost.labels(reason).inc()
         if call_id is not None:
-            self.notices.lost(call_id, attempt, reason)
+            self.notices.lost(call_id, attempt, reason, job)

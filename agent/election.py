@@ -10,9 +10,7 @@ from uuid import UUID
 
 from livekit import rtc
 
-from switchboard.call import ATTEMPT, CALL_ID, WORKER
-
-JOB = "job_id"
+from switchboard.call import ATTEMPT, CALL_ID, JOB, WORKER
 
 
 @dataclass(frozen=True, slots=True)

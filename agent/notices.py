@@ -59,10 +59,10 @@ class Notices:
             finally:
                 await notices._settle()
 
-    def lost(self, call_id: UUID, attempt: int, reason: Reason) -> None:
+    def lost(self, call_id: UUID, attempt: int, reason: Reason, job: str = "") -> None:
         """The process of this attempt is dead for certain. Told again and again for half a minute."""
         log.error("agent_lost", call_id=str(call_id), attempt=attempt, reason=reason)
-        self._tell(lost_path(call_id), Lost(attempt=attempt, reason=reason))
+        self._tell(lost_path(call_id), Lost(attempt=attempt, reason=reason, job=job))
 
     def ready(self) -> None:
         """This worker is registered with LiveKit. Told again and again for half a minute."""

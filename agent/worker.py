@@ -57,7 +57,7 @@ class Worker:
         return any(pid == getattr(one, "pid", None) for one in self.server._proc_pool.processes)
 
     def _lost(self, who: Hello, reason: Reason) -> None:
-        self.admission.lost(who.call_id, who.attempt, reason)
+        self.admission.lost(who.call_id, who.attempt, reason, who.job)
 
     def _watch_processes(self) -> None:
         # The library has no public word for it. A process whose lifeline was seen is told of there.
@@ -68,7 +68,7 @@ class Worker:
         if job is None or self.lifelines.knew(job.job.id):
             return
         told = DispatchMetadata.read(job.job.metadata)[0]
-        self.admission.lost(told.call_id if told else None, told.attempt if told else 0, "died")
+        self.admission.lost(told.call_id if told else None, told.attempt if told else 0, "died", job.job.id)
 
     def _registered(self) -> None:
         if not self.server.draining:

@@ -11,6 +11,7 @@ DIALED = "switchboard.dialed"
 CONVERSATION = "switchboard.conversation"
 CALL_ID = "call_id"
 ATTEMPT = "attempt"
+JOB = "job_id"
 WORKER = "worker_id"
 CALL_ID_HEADER = "X-Switchboard-Call-Id"
 

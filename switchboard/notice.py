@@ -28,10 +28,14 @@ class Notice(BaseModel):
 
 
 class Lost(Notice):
-    """The process of this attempt is dead for certain: it `died`, `hung` and was killed, or `left` the room."""
+    """The process of this attempt is dead for certain: it `died`, `hung` and was killed, or `left` the room.
+
+    `job` is empty when it is not known: then no agent of the attempt is left.
+    """
 
     attempt: int = Field(ge=0, le=1_000)
     reason: Literal["died", "hung", "left"]
+    job: str = Field("", max_length=128)
 
 
 class Answer(Notice):

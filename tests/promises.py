@@ -56,6 +56,7 @@ PROMISES: dict[str, str] = {
     # tests/contract/test_webhook_replace.py
     "webhook.lost": "A lost agent is removed and replaced once, with the same persona, whoever is told and however often.",
     "webhook.lost_without_redis": "A lost agent is replaced with Redis stopped; a caller who is gone gets none.",
+    "webhook.lost_twin": "Of two agents of one attempt the dead one is removed, and the other serves the call.",
     "webhook.internal": "Only who knows the internal token may tell of agents; nonsense has no effect.",
     "webhook.lost_untold": "An agent that leaves, or whose process left its file, is replaced though nobody tells.",
     "webhook.silent": "An agent that beats no more and whose worker is silent too is replaced.",

@@ -5,6 +5,7 @@ Times are monotonic seconds.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
@@ -33,6 +34,8 @@ MANY_REFUSED = 60
 # A call that nobody has asked about for so long, and that is not on the roster, is forgotten.
 KEPT_S = 60.0
 NONE = -1
+# Of one call, whose processes are remembered as dead.
+MOST_JOBS = 32
 
 
 class Progress:
@@ -50,6 +53,7 @@ class Progress:
         self.dead_to = NONE
         self._told_to = NONE
         self.seen_to = NONE
+        self.dead_jobs: deque[str] = deque(maxlen=MOST_JOBS)
         self.gone_since: float | None = None
         self._accepted = (NONE, 0.0)
         self._refused = (NONE, 0.0)

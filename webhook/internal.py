@@ -77,7 +77,7 @@ class Internal:
     async def _lost(self, request: web.Request) -> web.Response:
         call_id, notice = _call_id(request), await _read(request, Lost)
         self._count("lost", notice.reason)
-        self._replacements.lost(call_id, notice.attempt, notice.reason)
+        self._replacements.lost(call_id, notice.attempt, notice.reason, notice.job)
         return _taken()
 
     async def _accepted(self, request: web.Request) -> web.Response:

@@ -43,7 +43,7 @@ class Patrol:
     async def _look_at_files(self) -> None:
         calls: set[UUID] = {*self._roster.calls, *self._watcher.seen.callers}
         for one in await self._remains.look(calls):
-            self._replacements.lost(one.call_id, one.attempt, one.reason)
+            self._replacements.lost(one.call_id, one.attempt, one.reason, one.job)
 
     async def _look_at_beats(self) -> None:
         """One process does, as one sees who is in the rooms; what it saw long ago does not count."""

@@ -16,7 +16,7 @@ from switchboard.outbox import facts_in, folder, is_free
 
 log = structlog.get_logger(__name__)
 
-NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})-(\d{1,4})-.+\.jsonl")
+NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})-(\d{1,4})-(.+)\.jsonl")
 # How an agent that gave way says so; whatever else it left for, it needs a successor.
 GAVE_WAY = "replaced"
 
@@ -26,6 +26,7 @@ class Dead:
     call_id: UUID
     attempt: int
     reason: Literal["died", "left"]
+    job: str
 
 
 def call_in(path: Path) -> UUID | None:
@@ -68,7 +69,7 @@ class Remains:
                 continue
             self._settled.add(name)
             if reason is not None:
-                yield Dead(UUID(found[1]), int(found[2]), reason)
+                yield Dead(UUID(found[1]), int(found[2]), reason, found[3])
 
 
 def _why(path: Path) -> Literal["died", "left"] | None:

@@ -43,10 +43,18 @@ class Replacements:
         self._journal = journal
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
 
-    def lost(self, call_id: UUID, attempt: int, reason: Reason) -> None:
-        """The agent of this attempt is dead: another one is sent, behind, while its caller is there."""
-        self._attempts.of(call_id).lost(attempt, self._attempts.clock())
-        self._start((call_id, attempt), self._replace(call_id, attempt, reason))
+    def lost(self, call_id: UUID, attempt: int, reason: Reason, job: str = "") -> None:
+        """The agent of this attempt is dead: another one is sent, behind, while its caller is there.
+
+        Without Redis two may be sent as one attempt: then the dead one is that of this `job`, and while the other
+        lives it serves the call.
+        """
+        progress = self._attempts.of(call_id)
+        if not job:
+            progress.lost(attempt, self._attempts.clock())
+        elif job not in progress.dead_jobs:
+            progress.dead_jobs.append(job)
+        self._start((call_id, attempt, job), self._replace(call_id, attempt, reason, job))
 
     def joined(self, agent: Agent) -> None:
         """An agent came: removes it, behind, when it is not the newest that was sent."""
@@ -81,20 +89,23 @@ class Replacements:
             # The watcher finds the call again.
             log.error("replacement_failed", exc_info=error)
 
-    async def _replace(self, call_id: UUID, attempt: int, reason: Reason) -> None:
+    async def _replace(self, call_id: UUID, attempt: int, reason: Reason, job: str) -> None:
         since, pause = time.monotonic(), FIRST_PAUSE_S
         while time.monotonic() - since < TRIES_FOR_S:
             try:
-                if await self._once(call_id, attempt, reason, since):
+                if await self._once(call_id, attempt, reason, job, since):
                     return
             except LiveKitAway as error:
                 log.warning("replacement_waits", call_id=str(call_id), attempt=attempt, error=str(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
-    async def _once(self, call_id: UUID, attempt: int, reason: Reason, since: float) -> bool:
+    async def _once(self, call_id: UUID, attempt: int, reason: Reason, job: str, since: float) -> bool:
         """Whether nothing is left to do. Raises `LiveKitAway`."""
         scene = await self._scenes.of(call_id)
+        if scene is not None and job and _another_lives(scene, attempt):
+            return await self._remove(one for one in scene.agents if one.job == job)
+        self._attempts.of(call_id).lost(attempt, self._attempts.clock())
         if scene is None:
             return True
         dead = [one for one in scene.agents if one.call_id == call_id and one.attempt <= attempt]
@@ -146,3 +157,11 @@ class Replacements:
             return False
         log.info("agent_removed", call_id=str(agent.call_id), attempt=agent.attempt)
         return True
+
+
+def _another_lives(scene: Scene, attempt: int) -> bool:
+    """Whether an agent of this attempt, and of a job that is not dead, is in the room and may serve."""
+    if scene.latest > attempt or scene.progress.stale(attempt):
+        return False
+    jobs = {one.job for one in scene.agents if one.call_id == scene.call.call_id and one.attempt == attempt}
+    return bool(jobs - {"", *scene.progress.dead_jobs})

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from livekit.api import ParticipantInfo
 
-from switchboard.call import ATTEMPT, CALL_ID, WORKER
+from switchboard.call import ATTEMPT, CALL_ID, JOB, WORKER
 from webhook.call import Call, call_of
 from webhook.rooms import LiveKitAway, Room, Rooms
 
@@ -23,13 +23,17 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent in a room. `call_id` None: it names no call, and serves every caller there. `worker` may be empty."""
+    """An agent in a room. `call_id` None: it names no call, and serves every caller there.
+
+    `worker` and `job` may be empty.
+    """
 
     room: str
     identity: str
     call_id: UUID | None
     attempt: int = 0
     worker: str = ""
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ def agent_of(participant: ParticipantInfo, room: str) -> Agent | None:
     except ValueError:
         return None
     worker = participant.attributes.get(WORKER, "")[:64]
-    return Agent(room, participant.identity, call_id, min(int(attempt), MOST_ATTEMPTS) if known else 0, worker)
+    job = participant.attributes.get(JOB, "")[:128]
+    return Agent(room, participant.identity, call_id, min(int(attempt), MOST_ATTEMPTS) if known else 0, worker, job)
 
 
 def agents_in(present: Iterable[ParticipantInfo], room: str) -> list[Agent]:

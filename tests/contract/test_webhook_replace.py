@@ -12,7 +12,7 @@ import aiohttp
 import pytest_asyncio
 from livekit import api, rtc
 
-from switchboard.call import ATTEMPT, CALL_ID, WORKER
+from switchboard.call import ATTEMPT, CALL_ID, JOB, WORKER
 from switchboard.fact import AgentJoined, Fact, Source
 from switchboard.notice import WORKER_READY, accepted_path, lost_path
 from switchboard.outbox import folder
@@ -61,11 +61,13 @@ async def tell(service: WebhookService, path: str, body: Any, *, token: str = IN
 
 
 @contextlib.asynccontextmanager
-async def agent(livekit: LiveKitServer, line: Line, attempt: int = 1, *, worker: str = "") -> AsyncIterator[rtc.Room]:
-    """An agent of the call, in its room while the body runs."""
-    named = {CALL_ID: str(line.call_id), ATTEMPT: str(attempt), "job_id": f"AJ_{attempt}", WORKER: worker}
+async def agent(
+    livekit: LiveKitServer, line: Line, attempt: int = 1, *, worker: str = "", twin: str = ""
+) -> AsyncIterator[rtc.Room]:
+    """An agent of the call, in its room while the body runs; `twin` tells one from another of the same attempt."""
+    named = {CALL_ID: str(line.call_id), ATTEMPT: str(attempt), JOB: f"AJ_{attempt}{twin}", WORKER: worker}
     connection = rtc.Room()
-    await connection.connect(livekit.url, livekit.token(line.room, f"agent-{attempt}", kind="agent", **named))
+    await connection.connect(livekit.url, livekit.token(line.room, f"agent-{attempt}{twin}", kind="agent", **named))
     try:
         yield connection
     finally:
@@ -138,6 +140,25 @@ async def test_a_lost_agent_is_replaced_with_redis_stopped_and_a_gone_caller_get
             assert await attempts(livekit, line.room) == [1, 2]
             with contextlib.suppress(api.ServerError):
                 assert 2 not in await attempts(livekit, gone.room)
+
+
+@promise("webhook.lost_twin")
+async def test_of_two_agents_sent_as_one_attempt_the_dead_one_is_removed_and_the_other_serves_until_it_dies_too(
+    livekit: LiveKitServer, redis: RedisServer, personas: FakePersonaApi
+) -> None:
+    async with webhook_service(own(livekit, redis, personas)) as service, Line(livekit, sip()) as line:
+        await dispatched(livekit, service, line)
+        async with agent(livekit, line, twin="a"), agent(livekit, line, twin="b"):
+            for twin, left, newest in (("a", ["agent-1b"], 1), ("b", [], 2)):
+                told = {"attempt": 1, "reason": "died", "job": f"AJ_1{twin}"}
+                assert await tell(service, lost_path(line.call_id), told) == 202
+                await until(partial(_are, livekit, line.room, left))
+                await until(has(livekit, line.room, newest))
+                assert await attempts(livekit, line.room) == list(range(1, newest + 1))
+
+
+async def _are(livekit: LiveKitServer, room: str, identities: list[str]) -> bool:
+    return await agents_there(livekit, room) == identities
 
 
 @promise("webhook.internal")

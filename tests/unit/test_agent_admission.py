@@ -28,7 +28,8 @@ class Notices:
     def refused(self, call_id: UUID, attempt: int) -> None:
         self.told.append(("refused", call_id, attempt))
 
-    def lost(self, call_id: UUID, attempt: int, reason: Reason) -> None:
+    def lost(self, call_id: UUID, attempt: int, reason: Reason, job: str) -> None:
+        assert job == "AJ_1"
         self.told.append((reason, call_id, attempt))
 
 

@@ -68,14 +68,14 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_a_lost_call_is_told_until_the_service_is_back_and_once_then() -> None:
     service, port = Service(statuses=[503, 429, 408]), free_port()
     async with Notices.opened(settings(port), "w1") as told:
-        told.lost(CALL, 3, "died")
-        told.lost(CALL, 3, "died")
+        told.lost(CALL, 3, "died", "AJ_3")
+        told.lost(CALL, 3, "died", "AJ_3")
         await asyncio.sleep(0.05)
         async with listening(service, port):
             await until(lambda: len(service.taken) == 4)
             await until(lambda: not told._pending)
     path = f"/internal/calls/{CALL}/lost"
-    assert service.taken == [(path, {"attempt": 3, "reason": "died"})] * 4
+    assert service.taken == [(path, {"attempt": 3, "reason": "died", "job": "AJ_3"})] * 4
 
 
 async def test_what_came_of_a_job_is_tried_twice_and_that_a_worker_is_ready_until_heard() -> None:

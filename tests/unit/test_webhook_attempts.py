@@ -234,7 +234,7 @@ async def test_a_file_that_nobody_holds_tells_once_of_an_agent_that_left_no_end(
     assert await remains.look([call_id]) == []
     os.close(writer)
     assert await remains.look([uuid4()]) == []
-    assert await remains.look([call_id]) == ([Dead(call_id, 3, reason)] if reason else [])  # type: ignore[arg-type]
+    assert await remains.look([call_id]) == ([Dead(call_id, 3, reason, "AJ_1")] if reason else [])  # type: ignore[arg-type]
     assert await remains.look([call_id]) == []
 
 
