@@ -16,7 +16,7 @@ from bench.talk import Talk
 
 CALLS, QUICK_CALLS = 5, 2
 NEW, QUICK_NEW = 3, 1
-TURNS, QUICK_TURNS = 3, 1
+TURNS, QUICK_TURNS = 3, 0
 
 
 @dataclass(slots=True)

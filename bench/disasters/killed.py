@@ -89,18 +89,23 @@ async def run(options: Options) -> list[Row]:
     phases = [some[at % len(some)] for at in range(count)]
     random.shuffle(phases)
     async with options.stack() as found, ground(found, options, codes=count) as place:
-        worker, codes = first_worker(found.stack), list(place.words.codes)
-        cases = [Case(at, phases[at], codes[at]) for at in range(count)]
+        return await kills(options, place, phases)
 
-        async def one(at: int) -> None:
-            try:
-                await _Killed(options, place, worker, cases[at]).run()
-            except (BenchFailed, CallFailed) as failed:
-                cases[at].fault = str(failed)
 
-        await many(count, options.at_once or AT_ONCE, one)
-        for case in cases:
-            await _look_up(place, case)
+async def kills(options: Options, place: Ground, phases: Sequence[str]) -> list[Row]:
+    """A call for each phase, with a code of the ground's."""
+    worker, codes = first_worker(place.found.stack), list(place.words.codes)
+    cases = [Case(at, phase, codes[at]) for at, phase in enumerate(phases)]
+
+    async def one(at: int) -> None:
+        try:
+            await _Killed(options, place, worker, cases[at]).run()
+        except (BenchFailed, CallFailed) as failed:
+            cases[at].fault = str(failed)
+
+    await many(len(cases), options.at_once or AT_ONCE, one)
+    for case in cases:
+        await _look_up(place, case)
     options.cases.extend(case.as_json() for case in cases)
     return _rows(cases)
 

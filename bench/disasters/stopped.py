@@ -66,15 +66,16 @@ async def run(options: Options) -> list[Row]:
     rows: list[Row] = []
     async with options.stack() as found, ground(found, options, tones=True) as place:
         if options.quick:
-            for found_rows in await asyncio.gather(*(_stops(options, place, one) for one in QUICK_STOPS_S)):
+            for found_rows in await asyncio.gather(*(stops(options, place, one) for one in QUICK_STOPS_S)):
                 rows += found_rows
             return rows
         for seconds in STOPS_S:
-            rows += await _stops(options, place, seconds)
+            rows += await stops(options, place, seconds)
     return rows
 
 
-async def _stops(options: Options, place: Ground, seconds: float) -> list[Row]:
+async def stops(options: Options, place: Ground, seconds: float) -> list[Row]:
+    """Calls whose processes are stopped for so long."""
     count = options.count(CALLS, QUICK_CALLS)
     cases = [Case(seconds, ("agent speaks", "idle")[at % 2]) for at in range(count)]
     worker = first_worker(place.found.stack)

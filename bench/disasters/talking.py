@@ -98,15 +98,14 @@ async def ground(
     found: Measured, options: Options = FULL, *, codes: int = 0, tones: bool = False
 ) -> AsyncIterator[Ground]:
     """Callers and models for one scenario. With codes the model repeats what it was told before it goes on."""
-    reply, number = (SHORT, QUICK_NUMBER) if options.quick else (LONG, NUMBER)
-    code_and = None if options.quick else LONG
+    long, number = (MIDDLE, QUICK_NUMBER) if options.quick else (LONG, NUMBER)
     said = await words(codes)
     async with Script(found.scripted) as script, Caller() as caller:
         await script.teach([*said.sentences, said.ask, *said.codes.values()])
         if codes:
-            await script.recall(code_and)
+            await script.recall(long if tones or not options.quick else None)
         else:
-            await script.reply(MIDDLE if tones and options.quick else reply)
+            await script.reply(long if tones or not options.quick else SHORT)
         if tones:
             await script.speech("tones")
         place = Ground(found, caller, script, said, number)
@@ -188,7 +187,7 @@ async def insist(talking: Talk, what: Utterance) -> bool:
 
 def waits(stereo: Any, said: Sequence[Said]) -> list[float | None]:
     """Voice to voice of each turn; None for one that had no reply, or was not said because the call was over."""
-    ends = [one.began for one in said[1:]] + [float("inf")]
+    ends = [*(one.began for one in said), float("inf")][1:]
     return [_wait(stereo, one, until) for one, until in zip(said, ends, strict=True)]
 
 

@@ -146,7 +146,10 @@ async def _running_calls(options: Options, place: Ground, running: list[Talk], w
         spoken = waits(await kept(options, talking), talking.said)
         turns, missed = turns + len(spoken), missed + spoken.count(None)
         entry = await ledger.ended(place.found.stack, talking.call.call_id)
-        harmed += bool(cut or entry is None or entry.attempts != 1)
+        attempts, reason = (entry.attempts, entry.reason) if entry else (0, None)
+        harmed += cut or attempts != 1
+        case = {"scenario": "webhook, running call", "outage": what, "call_id": talking.call.call_id}
+        options.cases.append({**case, "cut": cut, "attempts": attempts, "reason": reason})
     return [
         none_of(f"{what}: running calls cut or given another agent", harmed, f" of {len(running)}"),
         none_of("  their turns without a reply", missed, f" of {turns}"),

@@ -1,5 +1,6 @@
 """A part fails in the middle of calls, and what callers notice. `bench/chaos.py` makes the same in large numbers."""
 
+import asyncio
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -9,13 +10,16 @@ from typing import Any
 import pytest
 
 from bench.disasters.doored import doored
+from bench.disasters.killed import QUICK_PHASES, kills
 from bench.disasters.scene import Options, Row
+from bench.disasters.stopped import QUICK_STOPS_S, stops
+from bench.disasters.talking import ground
 from bench.door import Door
 from bench.stack import Measured
 from tests.e2e.stack import LocalStack, scripted_models, started
 from tests.promises import promise
 
-FIT = 4
+FIT = 6
 
 Cases = list[Mapping[str, Any]]
 
@@ -43,26 +47,27 @@ async def made(scenario: str, harmed: tuple[Measured, Door], calls: int | None =
     """What happened in each call of the scenario, and its table."""
     options = Options(quick=True, calls=calls, running=harmed[0], door=harmed[1])
     rows = await import_module(f"bench.disasters.{scenario}").run(options)
-    return options.cases, rows
+    return [case for case in options.cases if case["scenario"] == scenario], rows
 
 
 @promise("chaos.killed")
-@pytest.mark.usefixtures("stack")
-async def test_a_caller_whose_agent_is_killed_is_heard_again_and_remembered(harmed: tuple[Measured, Door]) -> None:
-    cases, _ = await made("killed", harmed)
-    assert len(cases) == 3
-    assert all(case["good"] and case["remembered"] for case in cases), cases
-
-
 @promise("chaos.stopped")
 @pytest.mark.usefixtures("stack")
-async def test_a_stopped_agent_goes_on_or_is_replaced_and_never_talks_over_another(
+async def test_an_agent_that_is_killed_or_stopped_is_replaced_by_one_that_remembers_and_never_talks_over_it(
     harmed: tuple[Measured, Door],
 ) -> None:
-    cases, _ = await made("stopped", harmed)
-    assert {case["stopped_s"] for case in cases} == {1.0, 5.0}
-    assert all(case["goes_on"] for case in cases), cases
-    assert not any(case["together"] or case["came_back"] for case in cases), cases
+    options = Options(quick=True, running=harmed[0])
+    async with ground(harmed[0], options, codes=len(QUICK_PHASES), tones=True) as place:
+        await asyncio.gather(
+            kills(options, place, QUICK_PHASES), *(stops(options, place, seconds) for seconds in QUICK_STOPS_S)
+        )
+    killed = [case for case in options.cases if case["scenario"] == "killed"]
+    assert len(killed) == 3
+    assert all(case["good"] and case["remembered"] for case in killed), killed
+    stopped = [case for case in options.cases if case["scenario"] == "stopped"]
+    assert {case["stopped_s"] for case in stopped} == {1.0, 5.0}
+    assert all(case["goes_on"] for case in stopped), stopped
+    assert not any(case["together"] or case["came_back"] for case in stopped), stopped
 
 
 @promise("chaos.worker")
