@@ -54,6 +54,15 @@ async def test_asked_early_it_answers_with_the_words_so_far(spoken: list[timing.
             assert recognise.find(part, 48_000, known(spoken)).text == so_far
 
 
+async def test_what_a_jitter_buffer_pressed_to_catch_up_is_still_known(spoken: list[timing.Spoken]) -> None:
+    for one in spoken[:4]:
+        heard = telephone(one.samples)
+        size = 48_000 // 50
+        frames = heard[: len(heard) // size * size].reshape(-1, size)
+        pressed = np.delete(frames, np.s_[5::8], axis=0).ravel()
+        assert recognise.find(pressed, 48_000, known(spoken)).text == one.text
+
+
 async def test_a_second_half_gives_its_own_words() -> None:
     halves = await timing.speak(["I would like to book", 0.6, "a table for two people."])
     assert halves.text == "I would like to book a table for two people."
