@@ -61,8 +61,7 @@ async def run(options: Options) -> list[Row]:
         await _where(cases, first, second)
         await asyncio.gather(*(_talk(place, one, QUICK_TURNS if options.quick else TURNS) for one in fresh))
         await talking.stop()
-        for case, one in zip(cases, (*running, *fresh), strict=True):
-            await _end(options, place, case, one)
+        await asyncio.gather(*(_end(options, place, *one) for one in zip(cases, (*running, *fresh), strict=True)))
         await asyncio.to_thread(found.stack.until_part, "agent", other_than=before, limit_s=READY_S)
     options.cases.extend(case.as_json() for case in cases)
     old, others = [one for one in cases if not one.new], [one for one in cases if one.new]

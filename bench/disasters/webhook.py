@@ -140,9 +140,9 @@ async def _ring(place: Ground, case: Case, after_s: float) -> None:
 
 async def _running_calls(options: Options, place: Ground, running: list[Talk], what: str) -> list[Row]:
     missed = turns = harmed = 0
-    for talking in running:
-        cut = talking.call.ended.done()
-        await talking.call.hang_up()
+    cuts = [one.call.ended.done() for one in running]
+    await asyncio.gather(*(one.call.hang_up() for one in running))
+    for talking, cut in zip(running, cuts, strict=True):
         spoken = waits(await kept(options, talking), talking.said)
         turns, missed = turns + len(spoken), missed + spoken.count(None)
         entry = await ledger.ended(place.found.stack, talking.call.call_id)
