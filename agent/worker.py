@@ -117,7 +117,10 @@ async def _beating(redis_url: str, worker: str) -> AsyncIterator[None]:
             trouble = ""
             while True:
                 try:
-                    await redis.set(key, "1", ex=stream.BEAT_TTL_S)
+                    async with redis.pipeline(transaction=False) as pipe:
+                        pipe.set(key, "1", ex=stream.BEAT_TTL_S)
+                        pipe.sadd(stream.WORKERS, worker)
+                        await pipe.execute()
                     trouble = ""
                 except (RedisError, OSError, TimeoutError) as error:
                     if not trouble:

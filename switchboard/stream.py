@@ -18,6 +18,8 @@ FIELD = "fact"
 # and an alarm is raised.
 MAX_LENGTH = 200_000
 
+# The workers that beat, or did until lately.
+WORKERS = "worker:all"
 BEAT_TTL_S = 3
 SEEN_TTL_S = 15 * 60
 DISPATCH_TTL_S = 10

@@ -66,6 +66,7 @@ PROMISES: dict[str, str] = {
     # tests/contract/test_webhook_busy.py
     "webhook.roster": "A Redis that comes back empty leaves no call unclosed, and brings no closed one back.",
     "webhook.busy": "A caller whom no worker takes hears busy within 2 s; one whom another worker takes goes on.",
+    "webhook.busy_at_once": "When every worker that beats is full, a caller hears busy without a wait.",
     "webhook.busy_replacement": "A call that had an agent is never refused as busy: it asks again while the caller stays.",
     # control
     "control.log.order": "writers at once get one order, 1, 2, 3 …, without gaps, and each its own order",

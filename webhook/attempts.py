@@ -4,6 +4,7 @@ A mark that an attempt is dead stays: it holds for that attempt and all before i
 Times are monotonic seconds.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -57,6 +58,9 @@ class Progress:
         self.gone_since: float | None = None
         self._accepted = (NONE, 0.0)
         self._refused = (NONE, 0.0)
+        # The workers that refused that attempt; set when there is one more.
+        self.refused_by: set[str] = set()
+        self.refusal = asyncio.Event()
         self._hurried = False
 
     def sent(self, attempt: int, now: float, age_s: float = 0.0) -> None:
@@ -95,9 +99,14 @@ class Progress:
         if attempt >= self._accepted[0]:
             self._accepted = (attempt, now)
 
-    def refused(self, attempt: int, now: float) -> None:
-        if attempt >= self._refused[0]:
-            self._refused = (attempt, now)
+    def refused(self, attempt: int, now: float, worker: str = "") -> None:
+        if attempt < self._refused[0]:
+            return
+        if attempt > self._refused[0]:
+            self.refused_by = set()
+        self._refused = (attempt, now)
+        self.refused_by.add(worker)
+        self.refusal.set()
 
     def hurry(self) -> None:
         """A worker is ready: what was sent before waits no longer."""

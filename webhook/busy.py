@@ -1,6 +1,8 @@
 """Calls that no worker has room for: a caller who never had an agent hears busy, one who had keeps trying."""
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
@@ -34,10 +36,10 @@ class Busy:
         # A worker that is full may tell another process than this one.
         await self._store.took(call_id, attempt)
 
-    def refused(self, call_id: UUID, attempt: int) -> None:
+    def refused(self, call_id: UUID, attempt: int, worker: str) -> None:
         """A worker is full; what follows when no other takes the job happens behind."""
         progress = self._attempts.of(call_id)
-        progress.refused(attempt, self._attempts.clock())
+        progress.refused(attempt, self._attempts.clock(), worker)
         if call_id in self._tasks:
             return
         if len(self._tasks) >= MAX_TASKS:
@@ -60,9 +62,7 @@ class Busy:
             log.error("busy_failed", call_id=str(call_id), exc_info=error)
 
     async def _settle(self, call_id: UUID, progress: Progress) -> None:
-        # Each worker that is full puts it off.
-        while (wait := progress.refusal_settled_at - self._attempts.clock()) > 0:  # noqa: ASYNC110 - a time, no event
-            await asyncio.sleep(wait)
+        await settled(progress, self._store, self._attempts.clock)
         try:
             await self._decide(call_id, progress.refused_to)
         except LiveKitAway as error:
@@ -94,3 +94,16 @@ class Busy:
             await asyncio.sleep(early)
         if scene.progress.sent_to == attempt:
             self._arrivals.start(scene.call, attempt + 1, why="refused")
+
+
+async def settled(progress: Progress, store: Store, clock: Callable[[], float]) -> None:
+    """Returns when every worker that beats has refused, or none has told anything for a while."""
+    while (wait := progress.refusal_settled_at - clock()) > 0:
+        progress.refusal.clear()
+        beating = await store.workers()
+        # Of workers that told another process, this one knows nothing, and waits.
+        if beating and beating <= progress.refused_by:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await progress.refusal.wait()

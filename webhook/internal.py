@@ -89,7 +89,7 @@ class Internal:
     async def _refused(self, request: web.Request) -> web.Response:
         call_id, notice = _call_id(request), await _read(request, Answer)
         self._count("refused")
-        self._busy.refused(call_id, notice.attempt)
+        self._busy.refused(call_id, notice.attempt, notice.worker)
         return _taken()
 
     async def _ready(self, request: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ WATCHER = "webhook:watcher"
 BLOCKLIST = "webhook:blocklist"
 WATCHER_TTL_MS = 6_000
 MAX_CALLS = 20_000
+MAX_WORKERS = 1_000
 KEYS_AT_ONCE = 500
 # An answer of the Persona API as JSON, with its wrapping.
 MAX_PERSONA = 512 * 1024
@@ -138,6 +139,21 @@ class Store:
         except Away:
             return None
         return found
+
+    async def workers(self) -> set[str]:
+        """The workers that beat; none without Redis."""
+        try:
+            known = sorted(await self._ask("SMEMBERS", stream.WORKERS))[:MAX_WORKERS]
+            if not known:
+                return set()
+            beats = await self._ask("MGET", *map(stream.worker_key, known))
+            beating = {worker for worker, beat in zip(known, beats, strict=True) if beat is not None}
+            if gone := set(known) - beating:
+                # Who only paused says so again with the next beat.
+                await self._ask("SREM", stream.WORKERS, *gone)
+        except Away:
+            return set()
+        return beating
 
     async def persona(self, number: str) -> str | None:
         """The cached entry of a number, as text; None when there is none or it is oversize or Redis is away."""

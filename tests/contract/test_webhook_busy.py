@@ -1,5 +1,6 @@
 """What callers hear when every worker is full."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from functools import partial
@@ -7,7 +8,9 @@ from functools import partial
 import aiohttp
 import pytest_asyncio
 from livekit import api
+from redis.asyncio import Redis
 
+from switchboard import stream
 from switchboard.notice import accepted_path, lost_path, refused_path
 from tests.contract.test_webhook_replace import agent, attempts, has, own, tell
 from tests.livekit_server import LiveKitServer, livekit_server
@@ -16,6 +19,9 @@ from tests.promises import promise
 from tests.redis_server import RedisServer, redis_server
 from tests.webhook_calls import Line, dispatched, facts, sip, until
 from tests.webhook_service import WebhookService, webhook_service
+from webhook.attempts import Progress
+from webhook.busy import settled
+from webhook.store import Store
 
 
 @pytest_asyncio.fixture
@@ -79,6 +85,28 @@ async def test_a_caller_whom_no_worker_takes_hears_busy_and_one_whom_another_tak
         assert 'switchboard_calls_refused_total{reason="busy"} 2.0' in await _metrics(service)
         assert not await _gone(livekit, lucky.room)
         assert not await facts(redis, lucky.call_id, "call_ended")
+
+
+@promise("webhook.busy_at_once")
+async def test_when_every_worker_that_beats_has_refused_nothing_is_waited_for(redis: RedisServer) -> None:
+    async with stream.connect(redis.url, timeout_s=5) as client:
+        for worker in ("w1", "w2", "gone"):
+            await client.execute_command("SADD", stream.WORKERS, worker)  # type: ignore[no-untyped-call]
+        for worker in ("w1", "w2"):
+            await client.set(stream.worker_key(worker), "1")
+        progress, store = Progress(0.0), Store(client)
+        progress.refused(1, 0.0, "w1")
+        # A clock that stands still: time settles nothing here.
+        waiting = asyncio.create_task(settled(progress, store, lambda: 0.0))
+        await until(lambda: _without(client, "gone"))
+        assert not waiting.done()
+        progress.refused(1, 0.0, "w2")
+        async with asyncio.timeout(5):
+            await waiting
+
+
+async def _without(client: Redis, worker: str) -> bool:
+    return worker not in await client.execute_command("SMEMBERS", stream.WORKERS)  # type: ignore[no-untyped-call]
 
 
 @promise("webhook.busy_replacement")

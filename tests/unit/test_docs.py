@@ -134,6 +134,7 @@ def test_the_design_names_every_key_in_redis() -> None:
         stream.beat_key(call).replace(str(call), "{call_id}"),
         stream.items_key(call).replace(str(call), "{call_id}"),
         stream.worker_key("{worker_id}"),
+        stream.WORKERS,
         stream.STREAM,
         store.CALLS,
         store.WATCHER,
