@@ -118,7 +118,7 @@ async def test_a_process_that_dies_in_a_call_is_told_at_once(running: Station) -
     killed = asyncio.get_running_loop().time()
     await eventually(lambda: bool(running.told.about(phone, "lost")), 5)
     ((body, at),) = running.told.about(phone, "lost")
-    assert body == {"attempt": 1, "reason": "died"}
+    assert (body["attempt"], body["reason"]) == (1, "died")
     assert at - killed < 0.5
     assert await running.calls() == []
     assert (await running.get("/health"))["calls"] == 0
@@ -139,7 +139,7 @@ async def test_a_process_that_stands_still_goes_on_after_a_second_and_is_killed_
     stopped = asyncio.get_running_loop().time()
     await eventually(lambda: bool(running.told.about(phone, "lost")), 10)
     ((body, at),) = running.told.about(phone, "lost")
-    assert body == {"attempt": 1, "reason": "hung"}
+    assert (body["attempt"], body["reason"]) == (1, "hung")
     assert 1.4 < at - stopped < 3.5
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
