@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -40,6 +41,8 @@ WIDTH = 180
 
 def main() -> int:
     """Runs the scenarios one after another. Status 0 even when a figure is missed; 1 when one could not be run."""
+    # As Ctrl-C: what was started is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     told = _parser().parse_args()
     if told.record is not None:
         told.record.mkdir(parents=True, exist_ok=True)
