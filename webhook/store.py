@@ -94,7 +94,10 @@ class Store:
         """Whether this process may dispatch the attempt; None without Redis."""
         key = stream.dispatch_key(call_id, attempt)
         try:
-            return bool(await self._ask("SET", key, self._me, "NX", "EX", stream.DISPATCH_TTL_S))
+            if await self._ask("SET", key, self._me, "NX", "EX", stream.DISPATCH_TTL_S):
+                return True
+            # It may be this process's: taken by a command whose answer came too late.
+            return bool(await self._ask("GET", key) == self._me)
         except Away:
             return None
 
