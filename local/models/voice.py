@@ -5,7 +5,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import structlog
 
@@ -30,6 +30,7 @@ class Voice:
     pitch: int = 100
 
 
+Key = tuple[str, Voice, float]
 DEFAULT = Voice("flite", "slt")
 DEFAULT_ESPEAK = Voice("espeak", "en-us")
 # OpenAI's names: the two columns are with and without flite.
@@ -77,8 +78,12 @@ async def synthesise(text: str, voice: str = "", *, speed: float = 1.0) -> sound
     key = (text, chosen, round(speed, 3))
     spoken = _cache.get(key)
     if spoken is None:
-        spoken = await _speak(text, chosen, speed)
-        _cache.put(key, spoken)
+        # Calls that say the same at once wait for one synthesis.
+        async with _alone(key):
+            spoken = _cache.get(key)
+            if spoken is None:
+                spoken = await _speak(text, chosen, speed)
+                _cache.put(key, spoken)
     return spoken
 
 
@@ -93,6 +98,11 @@ async def _speak(text: str, voice: Voice, speed: float) -> sound.Samples:
             voice = DEFAULT_ESPEAK
     signal, rate = await espeak.speak(text, voice.name, speed=speed)
     return sound.to_samples(sound.resample(signal, rate, RATE))
+
+
+def _alone(key: Key) -> asyncio.Lock:
+    """A lock for each thing to say, as long as somebody holds it or waits; it belongs to one loop."""
+    return _locks.setdefault(asyncio.get_running_loop(), WeakValueDictionary()).setdefault(key, asyncio.Lock())
 
 
 def _slot() -> asyncio.Semaphore:
@@ -129,16 +139,16 @@ class _Cache:
     """The newest sentences; the least used goes when entries or bytes are over their cap."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[tuple[str, Voice, float], sound.Samples] = OrderedDict()
+        self._entries: OrderedDict[Key, sound.Samples] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: tuple[str, Voice, float]) -> sound.Samples | None:
+    def get(self, key: Key) -> sound.Samples | None:
         if key not in self._entries:
             return None
         self._entries.move_to_end(key)
         return self._entries[key]
 
-    def put(self, key: tuple[str, Voice, float], spoken: sound.Samples) -> None:
+    def put(self, key: Key, spoken: sound.Samples) -> None:
         old = self._entries.pop(key, None)
         self._bytes += spoken.nbytes - (old.nbytes if old is not None else 0)
         self._entries[key] = spoken
@@ -148,4 +158,5 @@ class _Cache:
 
 
 _cache = _Cache()
+_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Key, asyncio.Lock]] = WeakKeyDictionary()
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()

@@ -1,11 +1,12 @@
 """Voices: what a name means, and how a sentence becomes sound."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from local.models import espeak, flite, voice
+from local.models import espeak, flite, sound, voice
 from local.models.speech import SpeechFailed
 from local.models.voice import DEFAULT, DEFAULT_ESPEAK, NAMED, Voice, resolve, synthesise
 
@@ -124,3 +125,18 @@ async def test_every_named_voice_of_espeak_speaks_and_differs() -> None:
 async def test_british_english_is_not_american_english() -> None:
     british, american = [await espeak.speak("I can't dance.", name) for name in ("en-gb", "en-us")]
     assert british[0].tobytes() != american[0].tobytes()
+
+
+async def test_calls_that_say_the_same_at_once_wait_for_one_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def speak(text: str, _name: str, **_how: object) -> tuple[sound.Signal, int]:
+        asked.append(text)
+        await asyncio.sleep(0)
+        return np.zeros(800, np.float32), 8_000
+
+    monkeypatch.setattr(flite, "speak", speak)
+    monkeypatch.setattr(flite, "binary", lambda: Path("/bin/true"))
+    spoken = await asyncio.gather(*(synthesise("Said by four at once.", "flite:slt") for _ in range(4)))
+    assert asked == ["Said by four at once."]
+    assert all(one is spoken[0] for one in spoken)
