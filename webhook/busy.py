@@ -9,14 +9,13 @@ import structlog
 
 from webhook.arrivals import Arrivals
 from webhook.attempts import Attempts, Progress
+from webhook.background import Background
 from webhook.refusal import Refusals
 from webhook.rooms import LiveKitAway
 from webhook.scene import Scene, Scenes
 from webhook.store import Store
 
 log = structlog.get_logger(__name__)
-
-MAX_TASKS = 1_024
 
 
 class Busy:
@@ -28,7 +27,7 @@ class Busy:
         self._arrivals = arrivals
         self._attempts = attempts
         self._refusals = refusals
-        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._background = Background("busy", left="refusal_left_to_watcher", failed="busy_failed")
 
     async def accepted(self, call_id: UUID, attempt: int) -> None:
         """A worker took the job."""
@@ -40,26 +39,10 @@ class Busy:
         """A worker is full; what follows when no other takes the job happens behind."""
         progress = self._attempts.of(call_id)
         progress.refused(attempt, self._attempts.clock(), worker)
-        if call_id in self._tasks:
-            return
-        if len(self._tasks) >= MAX_TASKS:
-            log.warning("refusal_left_to_watcher", under_way=len(self._tasks))
-            return
-        task = self._tasks[call_id] = asyncio.create_task(self._settle(call_id, progress), name=f"busy {call_id}")
-        task.add_done_callback(lambda done: self._settled(call_id, done))
+        self._background.start(call_id, lambda: self._settle(call_id, progress))
 
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1)
-
-    def _settled(self, call_id: UUID, done: asyncio.Task[None]) -> None:
-        del self._tasks[call_id]
-        if not done.cancelled() and (error := done.exception()) is not None:
-            # The watcher finds the caller again.
-            log.error("busy_failed", call_id=str(call_id), exc_info=error)
+        await self._background.close()
 
     async def _settle(self, call_id: UUID, progress: Progress) -> None:
         await settled(progress, self._store, self._attempts.clock)

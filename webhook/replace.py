@@ -6,7 +6,7 @@ lists says whether the next one was sent.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Hashable, Iterable
+from collections.abc import Iterable
 from typing import Literal
 from uuid import UUID
 
@@ -15,6 +15,7 @@ import structlog
 from switchboard.fact import AgentLost
 from webhook.arrivals import Arrivals
 from webhook.attempts import Attempts
+from webhook.background import Background
 from webhook.dispatch import Errand
 from webhook.journal import Journal
 from webhook.rooms import LiveKitAway, Rooms
@@ -25,7 +26,6 @@ log = structlog.get_logger(__name__)
 
 Reason = Literal["died", "hung", "left", "silent"]
 
-MAX_TASKS = 1_024
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 # Then the watcher goes on with it.
@@ -41,7 +41,7 @@ class Replacements:
         self._arrivals = arrivals
         self._attempts = attempts
         self._journal = journal
-        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        self._background = Background("replacement", left="replacement_left_to_watcher", failed="replacement_failed")
 
     def lost(self, call_id: UUID, attempt: int, reason: Reason, job: str = "") -> None:
         """The agent of this attempt is dead: another one is sent, behind, while its caller is there.
@@ -54,40 +54,20 @@ class Replacements:
             progress.lost(attempt, self._attempts.clock())
         elif job not in progress.dead_jobs:
             progress.dead_jobs.append(job)
-        self._start((call_id, attempt, job), self._replace(call_id, attempt, reason, job))
+        self._background.start((call_id, attempt, job), lambda: self._replace(call_id, attempt, reason, job))
 
     def joined(self, agent: Agent) -> None:
         """An agent came: removes it, behind, when it is not the newest that was sent."""
-        if agent.call_id is not None:
-            self._start(agent.identity, self._judge(agent, agent.call_id))
+        call_id = agent.call_id
+        if call_id is not None:
+            self._background.start(agent.identity, lambda: self._judge(agent, call_id))
 
     def remove(self, agent: Agent) -> None:
         """Removes, behind, an agent that is out of date."""
-        self._start(agent.identity, self._remove_one(agent))
+        self._background.start(agent.identity, lambda: self._remove_one(agent))
 
     async def close(self) -> None:
-        """Gives up what is under way: another process, or the next start, finds it."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1)
-
-    def _start(self, key: Hashable, work: Coroutine[None, None, None]) -> None:
-        """Nothing happens when the same is under way."""
-        if key in self._tasks or len(self._tasks) >= MAX_TASKS:
-            work.close()
-            if key not in self._tasks:
-                log.warning("replacement_left_to_watcher", under_way=len(self._tasks))
-            return
-        task = self._tasks[key] = asyncio.create_task(work, name=f"replacement {key}")
-        task.add_done_callback(lambda done: self._settled(key, done))
-
-    def _settled(self, key: Hashable, done: asyncio.Task[None]) -> None:
-        del self._tasks[key]
-        if not done.cancelled() and (error := done.exception()) is not None:
-            # The watcher finds the call again.
-            log.error("replacement_failed", exc_info=error)
+        await self._background.close()
 
     async def _replace(self, call_id: UUID, attempt: int, reason: Reason, job: str) -> None:
         since, pause = time.monotonic(), FIRST_PAUSE_S
