@@ -12,10 +12,10 @@ from livekit import api, rtc
 from switchboard.blocklist import MAX_BYTES, PATH
 from switchboard.call import CALL_ID, DIALED
 from tests.control_service import INTERNAL_TOKEN, ControlService, control_service
-from tests.livekit_server import LiveKitServer, livekit_server
+from tests.livekit_server import LiveKitServer
 from tests.persona_api import FakePersonaApi, persona_api
 from tests.promises import promise
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 from tests.webhook_calls import Line, cache, dispatched, facts, post, sent, settings, sip, until
 from tests.webhook_service import WebhookService, joined, webhook_service
 from webhook.store import BLOCKLIST
@@ -23,18 +23,6 @@ from webhook.store import BLOCKLIST
 NUISANCE = "+15550199666"
 # 5 s on a machine that has nothing else to do.
 WITHIN_S = 20.0
-
-
-@pytest_asyncio.fixture
-async def livekit() -> AsyncIterator[LiveKitServer]:
-    async with livekit_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
-        yield server
 
 
 @pytest_asyncio.fixture

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from switchboard import stream
 from switchboard.notice import accepted_path, lost_path, refused_path
 from tests.contract.test_webhook_replace import agent, attempts, has, own, tell
-from tests.livekit_server import LiveKitServer, livekit_server
-from tests.persona_api import FakePersonaApi, persona_api
+from tests.livekit_server import LiveKitServer
+from tests.persona_api import persona_api
 from tests.promises import promise
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 from tests.webhook_calls import Line, dispatched, facts, sip, until
 from tests.webhook_service import WebhookService, webhook_service
 from webhook.attempts import Progress
@@ -25,25 +25,9 @@ from webhook.store import Store
 
 
 @pytest_asyncio.fixture
-async def livekit() -> AsyncIterator[LiveKitServer]:
-    async with livekit_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
 async def service(livekit: LiveKitServer, redis: RedisServer) -> AsyncIterator[WebhookService]:
-    async with persona_api() as personas, webhook_service(_settings(livekit, redis, personas)) as running:
+    async with persona_api() as personas, webhook_service(own(livekit, redis, personas)) as running:
         yield running
-
-
-def _settings(livekit: LiveKitServer, redis: RedisServer, personas: FakePersonaApi) -> dict[str, str]:
-    return own(livekit, redis, personas)
 
 
 async def _gone(livekit: LiveKitServer, room: str) -> bool:

@@ -12,18 +12,12 @@ import pytest_asyncio
 
 from switchboard.outbox import folder
 from tests.control_service import INTERNAL_TOKEN, ControlService, control_service
-from tests.livekit_server import LiveKitServer, livekit_server
+from tests.livekit_server import LiveKitServer
 from tests.promises import promise
 from tests.webhook_calls import AGENT, Line, dispatched, post, sent, sip, until
 from tests.webhook_service import webhook_service
 
 KINDS = ["call_arrived", "persona_resolved", "agent_dispatched"]
-
-
-@pytest_asyncio.fixture
-async def livekit() -> AsyncIterator[LiveKitServer]:
-    async with livekit_server() as server:
-        yield server
 
 
 @pytest_asyncio.fixture

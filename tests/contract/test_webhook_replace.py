@@ -21,23 +21,11 @@ from tests.control_service import INTERNAL_TOKEN
 from tests.livekit_server import LiveKitServer, free_port, livekit_server
 from tests.persona_api import FakePersonaApi, persona_api
 from tests.promises import promise
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 from tests.webhook_calls import Line, cache, dispatched, facts, sent, settings, sip, until
 from tests.webhook_service import WebhookService, webhook_service
 
 HOTEL = {"persona_name": "Harbor", "welcome_message": "Welcome to the hotel."}
-
-
-@pytest_asyncio.fixture
-async def livekit() -> AsyncIterator[LiveKitServer]:
-    async with livekit_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    async with redis_server() as server:
-        yield server
 
 
 @pytest_asyncio.fixture
