@@ -206,7 +206,8 @@ class Mouth(io.AudioOutput):
         left = self._source.queued_duration
         if left > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
             return
         self._finish(interrupted=False)
 

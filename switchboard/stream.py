@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pydantic import ValidationError
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from switchboard import fact
+from switchboard.cancellation import cancellable
 
 STREAM = "facts"
 GROUP = "recorder"
@@ -59,13 +60,15 @@ def items_key(call_id: UUID) -> str:
 
 def connect(url: str, *, timeout_s: float = 0.5) -> Redis:
     """A client whose every command fails after `timeout_s` instead of waiting: callers decide what then."""
-    return Redis.from_url(
+    pool = ConnectionPool.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
+    pool.connection_class = cancellable(pool.connection_class)
+    return Redis.from_pool(pool)
 
 
 def write(one: fact.Fact) -> dict[str, str]:

@@ -82,6 +82,8 @@ PROMISES: dict[str, str] = {
     "control.recorder.garbage": "entries that are no facts are counted, logged and set aside",
     "control.recorder.poison": "a fact that the database refuses is set aside alone",
     "control.recorder.dead": "what a dead recorder took and did not record is recorded, before anything newer",
+    "redis.cancelled": "what waits for Redis ends when it is cancelled, at whatever moment",
+    "postgres.cancelled": "what works with Postgres ends when it is cancelled, also while Postgres dies",
     "control.recorder.two": "two recorders: each fact once, in order; one takes over from the other",
     "control.api.personas": "personas are made, changed as versions, removed when no number leads to them; faults name fields",
     "control.api.numbers": "a number, in any spelling, leads to a persona or to weighted variants",

@@ -11,6 +11,8 @@ from typing import Any, Protocol, cast
 import asyncpg
 import structlog
 
+from switchboard.cancellation import cancellations
+
 log = structlog.get_logger(__name__)
 
 Row = Mapping[str, Any]
@@ -101,6 +103,7 @@ class _Named:
 
     def __init__(self, connection: Any = None) -> None:
         self._connection = connection
+        self._cancelled = cancellations()
 
     def __enter__(self) -> None:
         return None
@@ -112,6 +115,9 @@ class _Named:
         if isinstance(error, REFUSED):
             return
         if isinstance(error, _AWAY) or (isinstance(error, _OF_A_LOST_CONNECTION) and self._is_lost()):
+            if cancellations() > self._cancelled:
+                # The error is that of rolling back after the cancellation; callers would try again for ever.
+                raise asyncio.CancelledError from error
             raise DatabaseAway(f"the database is away: {type(error).__name__}: {error}") from error
 
     def _is_lost(self) -> bool:
@@ -142,7 +148,8 @@ async def open_database(url: str, *, echo: bool = False, size: int = SIZE) -> As
         yield database
     finally:
         try:
-            await asyncio.wait_for(pool.close(), 5)
+            async with asyncio.timeout(5):
+                await pool.close()
         except _AWAY:
             pool.terminate()
 

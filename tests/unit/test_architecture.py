@@ -14,6 +14,7 @@ PACKAGES = (*PROGRAMS, "switchboard", "cli", "local", "bench", "prompts")
 SHARED = {
     "blocklist",
     "call",
+    "cancellation",
     "dispatch",
     "fact",
     "logs",
