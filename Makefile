@@ -21,7 +21,8 @@ down:
 	@.venv/bin/switchboard down
 
 test: sync
-	$(UV) run --frozen pytest $(TESTS)
+	$(UV) run --frozen pytest -n 3 --dist loadfile -m "not alone"
+	$(UV) run --frozen pytest -m alone
 
 check: sync
 	$(UV) run --frozen ruff format --check
