@@ -10,6 +10,7 @@ import numpy as np
 from livekit import rtc
 from numpy.typing import NDArray
 
+from local.phone import native
 from local.phone.offer import Audio
 from local.phone.rtp import CODECS, RtpPort
 
@@ -145,9 +146,7 @@ class Bridge:
             await asyncio.wait(streams, timeout=2)
 
     async def _play(self, sid: str, track: rtc.Track) -> None:
-        stream = rtc.AudioStream(
-            track, sample_rate=RATE, num_channels=1, frame_size_ms=self.ptime, capacity=MAX_WAITING
-        )
+        stream = native.open_stream(track, rate=RATE, frame_ms=self.ptime, capacity=MAX_WAITING)
         try:
             async for event in stream:
                 mixed = self._mixer.add(sid, np.frombuffer(event.frame.data, dtype=np.int16))
@@ -175,7 +174,8 @@ class Bridge:
             while self._waiting:
                 pcm = self._waiting.popleft()
                 for start in range(0, len(pcm) - step + 1, step):
-                    await self._source.capture_frame(rtc.AudioFrame(pcm[start : start + step], RATE, 1, ROOM_FRAME))
+                    frame = rtc.AudioFrame(pcm[start : start + step], RATE, 1, ROOM_FRAME)
+                    await native.capture(self._source, frame)
 
     async def _fill_gaps(self) -> None:
         while True:
