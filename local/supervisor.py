@@ -14,7 +14,7 @@ from local.process import Process
 from local.state import PartStatus
 from switchboard.settings import SettingsError
 
-FIRST_PAUSE_S = 0.5
+FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 30.0
 # A part that ran this long is taken to be well: its next pause is the first one again.
 STEADY_S = 60.0

@@ -197,8 +197,8 @@ async def test_a_part_that_cannot_start_again_does_not_take_the_others_down(tmp_
 
 def test_pauses_grow_to_half_a_minute_and_shrink_after_a_steady_run() -> None:
     pauses = Pauses()
-    assert [pauses.after(1) for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert pauses.after(61) == 0.5
+    assert [pauses.after(1) for _ in range(10)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30]
+    assert pauses.after(61) == 0.1
 
 
 async def test_a_log_that_grew_is_moved_aside_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
