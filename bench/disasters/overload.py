@@ -16,7 +16,7 @@ from bench.figures import Spread
 from bench.talk import GREETING_LIMIT_S, LONGEST_REPLY_S, OVER_S, Talk
 from local.phone.caller import CallFailed
 
-TURNS, QUICK_TURNS = 3, 1
+TURNS = 3
 BUSY = 486
 # Until calls that were made before are over.
 FREE_LIMIT_S = 30.0
@@ -50,11 +50,10 @@ class Case:
 
 async def run(options: Options) -> list[Row]:
     """All INVITEs at once."""
-    turns = QUICK_TURNS if options.quick else TURNS
     async with options.stack() as found, ground(found, options) as place:
         fit = await _fit(first_worker(found.stack).port)
         offered = options.calls or 2 * fit
-        cases = await asyncio.gather(*(_offered(options, place, at, turns) for at in range(offered)))
+        cases = await asyncio.gather(*(_offered(options, place, at) for at in range(offered)))
     options.cases.extend(case.as_json() for case in cases)
     return _rows(list(cases), fit)
 
@@ -70,7 +69,7 @@ async def _fit(port: int) -> int:
             await asyncio.sleep(0.1)
 
 
-async def _offered(options: Options, place: Ground, at: int, turns: int) -> Case:
+async def _offered(options: Options, place: Ground, at: int) -> Case:
     began = time.monotonic()
     try:
         talking = await place.dial(caller_number())
@@ -78,7 +77,7 @@ async def _offered(options: Options, place: Ground, at: int, turns: int) -> Case
         return Case(refused.status, time.monotonic() - began)
     case = Case(200, talking.call.answered_s, call_id=talking.call.call_id)
     try:
-        await _talk(place, talking, case, at, turns)
+        await _talk(place, talking, case, at)
     finally:
         await talking.call.hang_up()
     case.waits = tuple(waits(await kept(options, talking), talking.said))
@@ -87,10 +86,10 @@ async def _offered(options: Options, place: Ground, at: int, turns: int) -> Case
     return case
 
 
-async def _talk(place: Ground, talking: Talk, case: Case, at: int, turns: int) -> None:
+async def _talk(place: Ground, talking: Talk, case: Case, at: int) -> None:
     case.greeted = await talking.call.wait_speech(GREETING_LIMIT_S)
     await talking.call.wait_silence(LONGEST_REPLY_S, lasting=OVER_S)
-    for turn in range(turns):
+    for turn in range(TURNS):
         sentences = place.words.sentences
         await talking.turn(sentences[(at + turn) % len(sentences)])
 
