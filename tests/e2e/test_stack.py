@@ -21,7 +21,7 @@ from tests.e2e.stack import LocalStack, started
 from tests.promises import promise
 
 PARTS = {"livekit", "redis", "postgres", "models", "control", "webhook", "agent", "phone"}
-SECOND_START_S = 15.0
+SECOND_START_S = 45.0
 LIMIT_S = 90.0
 
 
