@@ -177,7 +177,7 @@ class Call:
         log.info("persona_applied", name=self._parts.persona.persona_name, source=self._parts.ticket.source)
         self._greet(first_words)
         async with asyncio.TaskGroup() as tasks:
-            watchers = (self._open_line(), self._line.watch_hold(), self._prepare_apology())
+            watchers = (self._open_line(), self._line.watch_hold(), self._prepare_excuses())
             watching = [tasks.create_task(_guarded(watcher), name="call.watcher") for watcher in watchers]
             reason = await self._ending.reason()
             for task in watching:
@@ -300,10 +300,9 @@ class Call:
                 async with asyncio.timeout(TRACK_TIMEOUT_S):
                     await self._mouth.publication.wait_for_subscription()
 
-    async def _prepare_apology(self) -> None:
-        """The persona's own voice for it, where it can be had beforehand."""
+    async def _prepare_excuses(self) -> None:
         with contextlib.suppress(ModelsFailed):
-            self._parts.voice.apology = await self._parts.voice.synthesised(APOLOGY)
+            await self._parts.voice.prepare()
 
     async def _prompt(self, text: str) -> None:
         await self._session.say(text, add_to_chat_ctx=False)

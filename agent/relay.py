@@ -39,10 +39,14 @@ class _SaidNothing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds without anything from any service: the next one is asked as well, and the part has failed."""
+    """Seconds without anything from any service: the next one is asked as well; the part is slow, or has failed.
+
+    What is slow has failed `grace_s` later; once in a request.
+    """
 
     patience_s: float
     limit_s: float
+    grace_s: float = 0.0
 
 
 class Relay(Generic[Service]):
@@ -74,10 +78,11 @@ class Relay(Generic[Service]):
         ask: Callable[[Service], AsyncGenerator[Piece, None]],
         *,
         may_restart: Callable[[], bool] = lambda: True,
-    ) -> AsyncGenerator[tuple[int, Piece], None]:
+    ) -> AsyncGenerator[tuple[int, Piece | None], None]:
         """What a service gives, each piece with how many have served before it: a new one starts anew.
 
-        `may_restart` is asked once pieces were given. Raises `ModelsFailed`.
+        None is no piece: all are slow, and the caller may be told to wait. `may_restart` is asked once pieces were
+        given. Raises `ModelsFailed`.
         """
         race = _Race(self, ask, may_restart)
         try:
@@ -158,18 +163,17 @@ class _Race(Generic[Service, Piece]):
         self._running: list[_Try[Piece]] = []
         self._failures: list[str] = []
         self._serving: _Try[Piece] | None = None
+        self._grace_s = relay.limits.grace_s
+        self._is_slow = False
         self.takeovers = -1
 
-    async def next(self) -> tuple[Piece] | None:
-        """The next piece from whoever gives one first, or None at the end. Raises `ModelsFailed`."""
-        limits = self._relay.limits
-        began = time.monotonic()
-        end = began + limits.limit_s
-        if self._serving is not None:
-            self._serving.advance()
-        else:
-            self._ask_another()
-        ask_at = began + limits.patience_s
+    async def next(self) -> tuple[Piece | None] | None:
+        """The next piece from whoever gives one first, (None,) when all are slow, or None at the end.
+
+        Raises `ModelsFailed`.
+        """
+        end = time.monotonic() + self._begin()
+        ask_at = self._next_ask()
         while True:
             if not self._running and not self._ask_another():
                 if set(self._failures) == {_SaidNothing.__name__}:
@@ -180,11 +184,32 @@ class _Race(Generic[Service, Piece]):
                 if self._works(one):
                     return self._settle(one)
                 # Whoever is next has its own time to be asked in.
-                ask_at = time.monotonic() + limits.patience_s if self._ask_another() else ask_at
+                ask_at = self._next_ask() if self._ask_another() else ask_at
             if time.monotonic() >= end:
+                if self._may_be_slow():
+                    return (None,)
                 self._give_up()
             if time.monotonic() >= ask_at and self._another_beside() and self._ask_another():
-                ask_at = time.monotonic() + limits.patience_s
+                ask_at = self._next_ask()
+
+    def _begin(self) -> float:
+        """Asks for the next piece, if nobody is asked for it yet; returns the seconds that it may take."""
+        if self._is_slow:
+            self._is_slow = False
+            grace_s, self._grace_s = self._grace_s, 0.0
+            return grace_s
+        if self._serving is not None:
+            self._serving.advance()
+        else:
+            self._ask_another()
+        return self._relay.limits.limit_s
+
+    def _next_ask(self) -> float:
+        return time.monotonic() + self._relay.limits.patience_s
+
+    def _may_be_slow(self) -> bool:
+        self._is_slow = bool(self._running) and self._grace_s > 0
+        return self._is_slow
 
     def _another(self) -> bool:
         return bool(self._unasked) and (self._serving is None or self._may_restart())

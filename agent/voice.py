@@ -1,6 +1,6 @@
 """The agent that LiveKit's session runs: it hears, looks up facts, thinks and speaks as one persona."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from agent import emergency, speech
 from agent.ending import Ending, Reason
 from agent.facts import FactIndex
 from agent.hearing import Hearing
-from agent.models import Synthesiser, Thinker
+from agent.models import ONE_MOMENT, Synthesiser, Thinker
 from agent.mouth import CLAUSE
 from agent.prompt import cleaned
 from agent.relay import reason_of
@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 PASSAGES = 4
 APOLOGY = "I'm sorry, something is wrong on my side. Please call again in a few minutes."
 # For when no voice can be had at all: the same words.
-RECORDED_APOLOGY = Path(__file__).parent.parent / "prompts" / "apology.wav"
+_PROMPTS = Path(__file__).parent.parent / "prompts"
+RECORDED = {APOLOGY: _PROMPTS / "apology.wav", ONE_MOMENT: _PROMPTS / "one_moment.wav"}
 Tell = Callable[[Any], None]
 
 
@@ -59,7 +60,7 @@ class Voice(Agent):
         self.emergency = " ".join(emergency.split())
         self._tell = tell
         self._ending = ending
-        self.apology = speech.recorded(RECORDED_APOLOGY)
+        self._ready = {text: _all_named(speech.recorded(file), text) for text, file in RECORDED.items()}
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
@@ -105,24 +106,40 @@ class Voice(Agent):
         self, text: AsyncIterable[str], model_settings: ModelSettings
     ) -> AsyncGenerator[rtc.AudioFrame, None]:
         try:
-            async for clause in speech.clauses(text, whole=(APOLOGY, self.emergency)):
+            meanwhile = self._ready[ONE_MOMENT]
+            async for clause in speech.clauses(text, whole=(*self._ready, self.emergency)):
                 # Ready beforehand: what else was slow or failed has cost its time already.
-                sound = speech.replay(self.apology) if clause == APOLOGY else self._spoken(clause)
+                ready = self._ready.get(clause)
+                sound = speech.replay(ready) if ready else self._spoken(clause, meanwhile=meanwhile)
                 async with aclosing(sound):
                     async for frame in sound:
-                        yield _named(frame, clause)
+                        # Said once in a reply.
+                        meanwhile = [] if frame.userdata[CLAUSE] == ONE_MOMENT else meanwhile
+                        yield frame
         except Exception as error:  # the process border to voices of any make
             log.exception("tts_failed")
             self._tell(ModelFailed(part="tts", reason=reason_of(error), recovered=False))
-            for frame in self.apology:
-                yield _named(frame, APOLOGY)
+            for frame in self._ready[APOLOGY]:
+                yield frame
 
-    def _spoken(self, clause: str) -> AsyncGenerator[rtc.AudioFrame, None]:
-        return self._synthesiser.speak(speech.pronounced(clause, self._persona.pronunciations))
+    async def _spoken(
+        self, clause: str, *, meanwhile: Sequence[rtc.AudioFrame] = ()
+    ) -> AsyncGenerator[rtc.AudioFrame, None]:
+        text = speech.pronounced(clause, self._persona.pronunciations)
+        async with aclosing(self._synthesiser.speak(text, meanwhile=meanwhile)) as frames:
+            async for frame in frames:
+                # What is said meanwhile has a name already.
+                frame.userdata.setdefault(CLAUSE, clause)
+                yield frame
 
     async def synthesised(self, text: str) -> list[rtc.AudioFrame]:
         """The whole sound of a sentence, for what is known beforehand. Raises `ModelsFailed`."""
-        return [_named(frame, text) async for frame in self._spoken(text)]
+        return [frame async for frame in self._spoken(text)]
+
+    async def prepare(self) -> None:
+        """What has to be ready when models fail, in the persona's own voice. Raises `ModelsFailed`."""
+        for text in self._ready:
+            self._ready[text] = await self.synthesised(text)
 
     @function_tool
     async def end_call(self) -> None:
@@ -163,10 +180,11 @@ def _is_spoken(item: llm.ChatItem) -> bool:
     return isinstance(item, llm.ChatMessage) and item.role in ("user", "assistant")
 
 
-def _named(frame: rtc.AudioFrame, clause: str) -> rtc.AudioFrame:
-    """The frame as a part of the sound of `clause`."""
-    frame.userdata[CLAUSE] = clause
-    return frame
+def _all_named(frames: list[rtc.AudioFrame], clause: str) -> list[rtc.AudioFrame]:
+    """The frames as the sound of `clause`."""
+    for frame in frames:
+        frame.userdata[CLAUSE] = clause
+    return frames
 
 
 def _is_user(item: llm.ChatItem) -> bool:

@@ -146,6 +146,7 @@ PROMISES: dict[str, str] = {
     "agent.prompt_is_private": "Participants get nothing of the prompt.",
     "agent.text_of_others": "Text from anybody but the caller is not the caller's words.",
     "agent.model_outage": "STT, LLM, voice erring, silent or stalling: another one's answer, or an apology and the end.",
+    "agent.slow_model": "A model that is slow is waited for: the caller is asked for a moment, and the call goes on.",
     "agent.deaf": "A caller who cannot be understood is asked to say it again; the second time the call ends.",
     "agent.emergency": "An emergency is answered with the installation's sentence, word for word, without the model.",
     "agent.admission": "A full worker refuses a job at once.",

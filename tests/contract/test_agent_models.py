@@ -36,6 +36,26 @@ async def test_a_part_that_fails_is_never_silence(pair: models.Pair, part: str, 
     assert [one for one in cases if not one.within(LOOSELY_S)] == []
 
 
+@promise("agent.slow_model")
+@pytest.mark.parametrize("times", [{"tts_ms": 2_600}, {"first_token_ms": 3_000}])
+async def test_a_caller_is_asked_to_wait_for_a_slow_model_and_gets_the_answer(
+    pair: models.Pair, times: dict[str, int]
+) -> None:
+    agent = pair.alone
+    await agent.forget_script()
+    await agent.script("reply", {"text": models.REPLY})
+    phone = await models.answered(agent)
+    question = await agent.taught(models.QUESTION)
+    await agent.script("times", times)
+    await phone.play(question)
+    await eventually(lambda: bool(phone.hears()), LOOSELY_S)
+    facts = await agent.until_fact(phone.call_id, "item", times=3)
+    said = [models.text(one.body.item) for one in facts if isinstance(one.body, Item)]
+    assert said[2].endswith(models.REPLY)
+    assert [one.body for one in facts if one.kind in ("model_failed", "call_ended")] == []
+    await phone.hang_up()
+
+
 @promise("agent.deaf")
 async def test_a_caller_who_cannot_be_understood_twice_in_a_row_hears_an_apology_and_the_end(
     pair: models.Pair,

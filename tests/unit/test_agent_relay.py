@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -36,7 +37,7 @@ class Services:
         finally:
             self.ended.append(service)
 
-    async def all(self, may_restart: Callable[[], bool] = lambda: True) -> list[tuple[int, str]]:
+    async def all(self, may_restart: Callable[[], bool] = lambda: True) -> list[tuple[int, str | None]]:
         async with aclosing(self.relay.pieces(self.ask, may_restart=may_restart)) as pieces:
             return [piece async for piece in pieces]
 
@@ -100,6 +101,39 @@ async def test_silence_of_all_ends_at_the_limit() -> None:
     assert LIMITS.limit_s <= asyncio.get_running_loop().time() - began < 1.0
     await services.settled()
     assert services.told == []
+
+
+async def test_who_waits_for_a_slow_answer_is_told_so_once_and_gets_it() -> None:
+    services = Services([0.2, "a", "b"], [0.3, "x"])
+    services.relay.limits = replace(LIMITS, grace_s=FOREVER)
+    assert await services.all() == [(-1, None), (0, "a"), (0, "b")]
+    await services.settled()
+    assert services.told == []
+
+
+async def test_an_answer_that_is_slow_in_the_middle_goes_on() -> None:
+    services = Services(["a", 0.2, "b"])
+    services.relay.limits = replace(LIMITS, grace_s=FOREVER)
+    assert await services.all(may_restart=lambda: False) == [(0, "a"), (0, None), (0, "b")]
+
+
+async def test_who_was_told_to_wait_does_not_wait_for_ever() -> None:
+    services = Services([FOREVER], [FOREVER])
+    services.relay.limits = replace(LIMITS, grace_s=0.05)
+    began, told = asyncio.get_running_loop().time(), []
+    with pytest.raises(ModelsFailed):
+        async for piece in services.relay.pieces(services.ask):
+            told.append(piece)  # noqa: PERF401 - what came before the failure counts
+    assert LIMITS.limit_s + 0.05 <= asyncio.get_running_loop().time() - began < 1.0
+    assert told == [(-1, None)]
+    await services.settled()
+
+
+async def test_who_errs_is_not_waited_for() -> None:
+    services = Services([ConnectionError("gone")])
+    services.relay.limits = replace(LIMITS, grace_s=FOREVER)
+    with pytest.raises(ModelsFailed):
+        await services.all()
 
 
 @pytest.mark.parametrize("end", [FOREVER, ConnectionError("broken")])
