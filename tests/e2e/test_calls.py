@@ -120,7 +120,7 @@ async def test_a_message_is_taken_in_a_spoken_conversation(stack: LocalStack) ->
     async with Caller() as caller:
         call = await caller.dial(stack.sip(NOBODYS))
         await _greeted(call)
-        for words in ("Please take a message.", "My name is Peter.", "Five five five, oh one, two three."):
+        for words in ("Please take a message.", "My name is Peter.", "Five five five, zero one, two three."):
             await _say(call, words)
             assert await call.wait_speech(DEADLINE_S, after=time.monotonic())
             await call.wait_silence(DEADLINE_S)
