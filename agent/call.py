@@ -124,6 +124,8 @@ class Call:
                 async with asyncio.timeout(LEAVE_TIMEOUT_S):
                     await self._ctx.room.disconnect()
             return
+        if not reason.only_ours:
+            await self._mouth.unpublish()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._session.aclose()

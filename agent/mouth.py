@@ -27,6 +27,7 @@ BYTES_A_SECOND = SAMPLE_RATE * 2
 QUEUE_MS = 240
 # Synthesised speech waiting to be heard; a model that says more than this is made to wait.
 MAX_WAITING_S = 120.0
+UNPUBLISH_TIMEOUT_S = 1.0
 
 
 # Where a frame carries the text that it speaks a part of.
@@ -80,13 +81,23 @@ class Mouth(io.AudioOutput):
         self._handed_bytes = 0
         self._pump_task: asyncio.Task[None] | None = None
         self.publication: rtc.LocalTrackPublication | None = None
+        self._room: rtc.Room | None = None
 
     async def publish(self, room: rtc.Room) -> None:
         """Publishes the track; this is what answers the call. Raises rtc errors."""
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
+        self._room = room
         self.publication = await room.local_participant.publish_track(self._track, options)
         self._pump_task = asyncio.create_task(self._pump(), name="mouth")
         self._pump_task.add_done_callback(self._pump_done)
+
+    async def unpublish(self) -> None:
+        """Takes the track back, once all is said: what others keep of it is freed before the room ends."""
+        if self.publication is None or self._room is None or not self._room.isconnected():
+            return
+        with contextlib.suppress(TimeoutError, rtc.participant.UnpublishTrackError):
+            async with asyncio.timeout(UNPUBLISH_TIMEOUT_S):
+                await self._room.local_participant.unpublish_track(self.publication.sid)
 
     def _pump_done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled():

@@ -16,7 +16,7 @@ PROMISES: dict[str, str] = {
     "phone.audio": "audio both ways, in µ-law and A-law",
     "phone.transport": "an echo in the room is back at the caller within 0.16 s",
     "phone.keys": "pressed keys (RFC 4733) reach the room",
-    "phone.bye": "a deleted room hangs up; an agent that leaves does not",
+    "phone.bye": "a deleted room hangs up, an agent that leaves does not; a caller who does takes their sound back",
     "phone.hold": "a held call is silent both ways, shows in the room, and resumes",
     "phone.gone": "a phone that stops sending is hung up after its time, but not while it holds",
     "phone.process": "python -m local.phone: health, calls, and a clean end on SIGTERM",

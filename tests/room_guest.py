@@ -72,6 +72,12 @@ class Guest:
         status = who.attributes.get("sip.callStatus", "")
         if not self.statuses or self.statuses[-1] != status:
             self.statuses.append(status)
+            if status == "hangup":
+                self.start(self._fall_silent())
+
+    async def _fall_silent(self) -> None:
+        for sid in list(self.room.local_participant.track_publications):
+            await self.room.local_participant.unpublish_track(sid)
 
     async def _listen(self, track: rtc.Track) -> None:
         stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=10)

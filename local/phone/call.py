@@ -196,8 +196,8 @@ class IncomingCall:
             self._invite.stop()
             bye = self._send_bye() if self._ending.result() != "caller" else None
         self._port.close()
-        if self._answered:
-            await self._leg.tell_status("hangup")
+        if self._ending.result() != "shutdown":
+            await self._leg.hang_up()
         await self._leg.leave()
         if bye is not None:
             with contextlib.suppress(TimeoutError):

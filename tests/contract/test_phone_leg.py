@@ -11,6 +11,7 @@ from local.phone.rtp import RtpPort
 from switchboard.settings import Settings
 from tests.livekit_server import LiveKitServer, livekit_server
 from tests.promises import promise
+from tests.room_guest import guests
 
 
 async def _is_there(server: LiveKitServer, leg: Leg) -> bool:
@@ -31,3 +32,18 @@ async def test_a_join_that_is_no_longer_wanted_ends_with_nobody_in_the_room() ->
         await asyncio.wait([joining])
         await leg.leave()
         assert not await _is_there(server, leg)
+
+
+@promise("phone.bye")
+async def test_who_hangs_up_takes_their_sound_back_and_stays_until_the_others_have_too() -> None:
+    async with livekit_server() as server, guests(server) as party:
+        leg = Leg(Settings(_env_file=None, **server.environment()), Parties("1", "2", "localhost"), {})  # type: ignore[arg-type]
+        bridge = Bridge(RtpPort(lambda *_: None, lambda _: None), leg.source)
+        await leg.join(bridge, lambda: None)
+        await leg.heard.wait()
+        await leg.hang_up()
+        async with server.client() as client:
+            found = await client.room.list_participants(api.ListParticipantsRequest(room=leg.room_name))
+        await leg.leave()
+        assert {one.identity: len(one.tracks) for one in found.participants} == {leg.identity: 0, "agent-guest": 0}
+        assert (await party.first()).statuses[-1] == "hangup"
