@@ -45,9 +45,14 @@ ON CONFLICT (id) DO UPDATE SET
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
 WHERE conversation_id = $1 AND seq > $2 ORDER BY seq;
 
--- latest_items: newest first; the reader turns them round
+-- latest_items: newest first, before a place; the reader turns them round
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
-WHERE conversation_id = $1 AND kind = 'item' ORDER BY seq DESC LIMIT $2;
+WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND ($3::bigint IS NULL OR seq < $3)
+ORDER BY seq DESC LIMIT $2;
+
+-- retract_items: out of the history, not out of the log
+UPDATE events SET retracted = true
+WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND seq BETWEEN $2 AND $3;
 
 -- events_of_call: everything of one call in order
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
