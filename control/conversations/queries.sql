@@ -85,3 +85,15 @@ RETURNING id;
 
 -- forget_set_aside: the oldest beyond a count
 DELETE FROM refused_facts WHERE id <= $1::bigint - $2::bigint;
+
+-- begin_turn: true for the one who may go on with the conversation
+INSERT INTO turns (conversation_id, holder, until) VALUES ($1, $2, now() + make_interval(secs => $3::float))
+ON CONFLICT (conversation_id) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE turns.until < now()
+RETURNING true;
+
+-- renew_turn: by the holder alone
+UPDATE turns SET until = now() + make_interval(secs => $3::float) WHERE conversation_id = $1 AND holder = $2;
+
+-- end_turn: true when it was still the holder's
+DELETE FROM turns WHERE conversation_id = $1 AND holder = $2 RETURNING true;

@@ -8,6 +8,7 @@ from uuid import uuid4
 from agents import TResponseInputItem
 from agents.memory import SessionSettings
 
+from control.conversations.calls import said
 from control.conversations.log import Event, append_in, latest_items, lock
 from control.db.pool import Connection, Database
 from switchboard.fact import Fact, Item, ItemsRetracted, Source
@@ -36,25 +37,25 @@ class DatabaseSession:
             raise ValueError("session_id: 1 to 128 letters, digits, _, -, . and : are taken")
         self.session_id = session_id
         self.session_settings = session_settings or SessionSettings()
-        self._database = pool
+        self.database = pool
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
         if limit is not None and limit < 1:
             return []
-        async with self._database.session() as connection:
+        async with self.database.session() as connection:
             return [_item(event) for event in await latest_items(connection, self.session_id, limit)]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Raises `ValueError` for an item that is no JSON object."""
         if not items:
             return
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await append_in(connection, self.facts(items))
 
     async def pop_item(self) -> TResponseInputItem | None:
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             # Behind the lock: of two that pop at once each has an item of its own.
             await lock(connection, [self.session_id])
             newest = await latest_items(connection, self.session_id, 1)
@@ -64,7 +65,7 @@ class DatabaseSession:
         return _item(newest[0])
 
     async def clear_session(self) -> None:
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await self.clear_in(connection)
 
     async def clear_in(self, connection: Connection) -> None:
@@ -91,4 +92,8 @@ class DatabaseSession:
 
 
 def _item(event: Event) -> TResponseInputItem:
-    return cast(TResponseInputItem, cast(Item, event.fact.body).item)
+    item = cast(Item, event.fact.body).item
+    if event.fact.source is Source.AGENT and item.get("role") == "assistant" and "id" not in item:
+        # What was spoken is no model's response with an id, without which the SDK takes no output message.
+        return cast(TResponseInputItem, {"role": "assistant", "content": said(cast(Item, event.fact.body))})
+    return cast(TResponseInputItem, item)

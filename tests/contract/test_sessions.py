@@ -18,7 +18,7 @@ from control.conversations.log import PostgresLog
 from control.conversations.session import DatabaseSession
 from control.db.migrate import migrate
 from control.db.pool import Database, DatabaseAway, open_database
-from tests.facts import a_call, said
+from tests.facts import a_call
 from tests.models_process import running
 from tests.postgres_server import fresh_database, server
 from tests.promises import promise
@@ -189,16 +189,14 @@ async def test_those_who_take_back_at_once_have_an_item_each(database: Database)
 async def test_what_was_said_in_a_call_is_the_history_of_its_conversation(database: Database) -> None:
     call_id = uuid4()
     await PostgresLog(database).append(a_call(call_id))
-    one = DatabaseSession(str(call_id), database)
-    await one.add_items([message("And on Sundays?")])
-    await PostgresLog(database).append([said(str(call_id), "From eight.", role="assistant", call_id=call_id)])
-    assert [cast(dict[str, Any], item)["role"] for item in await one.get_items()] == [
-        "assistant",
-        "user",
-        "assistant",
-        "user",
-        "assistant",
-    ]
+    async with model() as (language, reply):
+        await reply({"text": "From eight."})
+        agent = Agent("Desk", instructions="Help.", model=language)
+        one = DatabaseSession(str(call_id), database)
+        await Runner.run(agent, "And on Sundays?", session=one, run_config=QUIET)
+        found = texts(await one.get_items())
+    assert found[:4] == ["Good day.", "When is breakfast?", "From half past six.", "And on Sundays?"]
+    assert found[4][0]["text"] == "From eight."
 
 
 @promise("sessions.id")
