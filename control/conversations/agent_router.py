@@ -257,9 +257,9 @@ def _event(kind: str, data: Mapping[str, Any]) -> bytes:
 
 
 def _fault(error: Exception) -> dict[str, str]:
+    errors.log.warning("stream_failed", error=f"{type(error).__name__}: {error}"[:300])
     if isinstance(error, DatabaseAway):
         return {"code": "unavailable", "message": errors.AWAY}
     if isinstance(error, errors.ApiError):
         return {"code": error.code, "message": str(error.detail)}
-    errors.log.error("run_failed", exc_info=error)
     return {"code": "internal", "message": "Something went wrong here; it is in the log."}

@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 RUN_S = 120.0
 FAILED = "The agent could not answer; the reason is in the log."
 
+SESSIONS = Counter("switchboard_agent_sessions", "Conversations that a run began", ["agent"])
 RUNS = Counter("switchboard_agent_runs", "Runs of agents", ["agent", "outcome"])
 TOKENS = Counter("switchboard_agent_tokens", "Tokens that runs used", ["agent", "kind"])
 RUN_SECONDS = Histogram("switchboard_agent_run_seconds", "From the start of a run to its end", ["agent"])
@@ -112,6 +113,7 @@ class Run:
             RUNS.labels(self.name, outcome).inc()
 
     def _count(self, usage: Usage) -> None:
+        SESSIONS.labels(self.name).inc(self.turn.is_first)
         TOKENS.labels(self.name, "input").inc(usage.input_tokens)
         TOKENS.labels(self.name, "output").inc(usage.output_tokens)
 

@@ -9,7 +9,7 @@ import structlog
 from agents import TResponseInputItem
 from agents.memory import SessionSettings
 
-from control.conversations.log import QUERIES, append_in
+from control.conversations.log import QUERIES, append_in, lock
 from control.conversations.session import DatabaseSession
 from control.db.pool import DatabaseAway
 from control.errors import Conflict
@@ -32,6 +32,8 @@ class Turn:
         self._session = session
         self._holder = holder
         self._added: list[TResponseInputItem] = []
+        self.is_first = False
+        """Whether the kept turn is the first that the conversation holds."""
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         found = [*await self._session.get_items(limit), *self._added]
@@ -63,9 +65,19 @@ class Turn:
         is no JSON object.
         """
         facts = self._session.facts(self._added) + ([_broken_off(self.session_id, begun)] if begun else [])
+        keeping = asyncio.create_task(self._keep(facts), name="turn.keep")
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            # A client that goes away in this moment has heard all of it: the turn is not lost with them.
+            await asyncio.wait([keeping])
+            raise
+
+    async def _keep(self, facts: list[Fact]) -> None:
         async with self._session.database.transaction() as connection:
             if await connection.fetchval(QUERIES["end_turn"], self.session_id, self._holder) is None:
                 raise Conflict(BUSY)
+            self.is_first = (await lock(connection, [self.session_id]))[self.session_id] == 0
             await append_in(connection, facts)
 
 

@@ -264,9 +264,25 @@ async def test_a_client_that_goes_away_stops_the_run_and_the_history_holds_what_
     assert (await shop.ask("/counter/run", {"input": "Go on", "session_id": "red:gone"}))[0] == 200
 
 
+@promise("router.stopped")
+async def test_wherever_a_client_leaves_what_it_heard_is_history(shop: Shop) -> None:
+    await shop.model("reply", {"text": "a b c d e f"})
+    for words in range(1, 7):
+        session_id, heard = f"red:left-{words}", ""
+        async with streaming(shop, {"input": "Talk", "session_id": session_id}) as events:
+            for _ in range(words):
+                heard += (await anext(events))[1]["text"]
+
+        async def kept(session_id: str = session_id) -> bool:
+            return len(await shop.said(session_id)) == 2
+
+        await until(kept)
+        assert (await shop.said(session_id))[1].startswith(heard)
+
+
 @promise("router.busy")
 async def test_a_conversation_takes_one_turn_at_a_time(shop: Shop) -> None:
-    await shop.model("reply", {"text": "one two three four"})
+    await shop.model("reply", {"text": "one two, three four."})
     await shop.model("failures", {"llm": "stall"})
     async with streaming(shop, {"input": "a", "session_id": "red:busy"}) as events:
         await anext(events)
