@@ -3,8 +3,8 @@
 ApiError
 ├── BadRequest 400        ├── Conflict 409
 ├── Unauthorized 401      ├── TooLarge 413
-├── Forbidden 403         └── Unavailable 503
-├── NotFound 404
+├── Forbidden 403         ├── TooMany 429
+├── NotFound 404          └── Unavailable 503
 """
 
 import time
@@ -80,6 +80,16 @@ class TooLarge(ApiError):
     status, code = 413, "too_large"
 
 
+class TooMany(ApiError):
+    """Asked too often; `Retry-After` says in how many seconds it may be asked again."""
+
+    status, code = 429, "too_many"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
 class Unavailable(ApiError):
     """A part that the answer needs is away; the same request may succeed later."""
 
@@ -93,6 +103,7 @@ _KINDS: tuple[type[ApiError], ...] = (
     NotFound,
     Conflict,
     TooLarge,
+    TooMany,
     Unavailable,
 )
 _CODES = {kind.status: kind.code for kind in _KINDS} | {405: "method_not_allowed", 500: "internal"}
