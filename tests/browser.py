@@ -18,19 +18,22 @@ def own_address() -> dict[str, str]:
 
 
 class Browser:
-    """`cookie` is empty before it has signed in, and after it has signed out."""
+    """`cookie` is empty before it has signed in, and after it has signed out. `bearer` is a key to show besides."""
 
     def __init__(self, control: ControlService, address: dict[str, str] | None = None) -> None:
         self._control = control
         self._address = address or own_address()
         self.cookie = ""
         self.csrf = ""
+        self.bearer = ""
 
     async def ask(self, method: str, path: str, *, forged: bool = False, **more: Any) -> Answer:
         """`forged`: without the token, as a page of another site would make the browser ask."""
         headers = self._address | dict(more.pop("headers", {}))
         if self.cookie:
             headers["Cookie"] = self.cookie
+        if self.bearer:
+            headers["Authorization"] = f"Bearer {self.bearer}"
         if self.csrf and not forged:
             headers.setdefault("X-CSRFToken", self.csrf)
         answer = await self._control.request(method, path, key=None, headers=headers, **more)

@@ -92,6 +92,7 @@ PROMISES: dict[str, str] = {
     "control.api.access": "roles, keys, expiry, revocation and the internal token open what they should, and nothing else",
     "control.api.audit": "every change is on record with who made it",
     "control.api.errors": "every fault is a documented status with a code and a sentence, never a stack trace",
+    "control.api.fuzz": "generated requests meet documented answers alone, and 401 without credentials",
     "control.api.away": "Postgres away: 503 with a sentence; back: answers again without a restart",
     "control.api.start": "a setting that keeps control from starting: one sentence, exit status 2",
     "control.api.first_start": "the first start makes an admin's key and loads the personas once",
@@ -108,6 +109,7 @@ PROMISES: dict[str, str] = {
     "access.audit": "every change of access is on record with who made it, and no token is",
     "access.first_link": "the first admin's link is in a file for its owner alone, and printed on terminals alone",
     "access.cli": "users are added, listed, let in and removed from the command line",
+    "access.others": "nobody gets or changes what is another's by its id, nor learns whether there is such an id",
     "access.stored": "tokens are stored as hashes alone",
     # tests/contract/test_blocklist.py
     "blocklist.api": "Operators block and unblock callers in any spelling, on record; faults are one sentence.",
