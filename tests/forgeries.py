@@ -57,7 +57,7 @@ def _unknown_issuer(chance: random.Random, body: bytes, key: str, secret: str) -
 
 
 def _alg_none(chance: random.Random, body: bytes, key: str, _secret: str) -> tuple[str | None, bytes]:
-    unsigned = jwt.encode(_claims(body, key), None, algorithm="none")
+    unsigned = jwt.encode(_claims(body, key), "", algorithm="none")
     _head, payload, _ = unsigned.split(".")
     name = chance.choice(("none", "None", "NONE", "nOnE", "", "HS512", "RS256"))
     head = base64.urlsafe_b64encode(f'{{"alg":"{name}","typ":"JWT"}}'.encode()).decode().rstrip("=")

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from control.jobs.progress import channel
 from local import redis
 from switchboard import stream
 from switchboard.fact import Fact, NumberRejected, Source
@@ -160,6 +161,19 @@ async def test_control_may_record_what_others_report(valkey: Valkey) -> None:
             assert await pipe.execute() == [2, 2]
         assert await client.xlen(stream.STREAM) == 0 and await asks(client)
         await refused(client, "GET", stream.persona_key("15550100001"))
+
+
+@promise("deploy.valkey")
+async def test_control_and_its_job_worker_tell_how_far_tasks_are_and_the_worker_does_nothing_else(
+    valkey: Valkey,
+) -> None:
+    async with valkey.user("control") as control, valkey.user("jobs") as client:
+        for one in (control, client):
+            assert await one.publish(channel(uuid4()), "{}") == 0
+            await refused(one, "PUBLISH", "other", "{}")
+        assert await asks(client)
+        await refused(client, "XLEN", "facts")
+        await refused(client, "SUBSCRIBE", "task:1")
 
 
 @promise("deploy.valkey_closed")
