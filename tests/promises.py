@@ -116,6 +116,7 @@ PROMISES: dict[str, str] = {
     "jobs.killed": "A job whose worker is killed with -9 runs again within 90 s, and has its effect once.",
     "jobs.overtaken": "An attempt that was taken for dead changes nothing any more, and its worker works on.",
     "jobs.lost": "A task that the engine forgot is run all the same.",
+    "jobs.limits": "What takes far too long or kills its workers is given up; what a worker does not know waits for one that does.",
     "jobs.drain": "A worker told to end finishes what it can in its time and leaves the rest to another.",
     "jobs.postgres": "A worker outlives Postgres by itself; no job is lost or has its effect twice.",
     "jobs.schedule": "Each tick of the schedule is one task, however many keep it.",
@@ -210,6 +211,7 @@ PROMISES: dict[str, str] = {
     "cli.part_fails": "a part that does not come up is named with its log, and everything is stopped",
     # tests/contract/test_backup.py, tests/e2e/test_backup.py
     "backup.restored": "What was backed up is restored: every row, the keys, and facts that were not recorded yet.",
+    "backup.jobs": "A job that waited or ran when the backup was made runs where it is restored, once.",
     "backup.cut_off": "A backup that is killed leaves no file that looks like one.",
     "backup.refused": "A restore of no backup, of a newer version or over data is refused in one sentence.",
     "backup.all_or_nothing": "A restore that fails half way changes nothing.",

@@ -6,6 +6,7 @@ old one was at is found by its heartbeat, which stops, and runs again.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -139,17 +140,23 @@ class Working:
 
     async def _keep_always(self) -> None:
         """Beats, recovers what dead workers left, and keeps to the schedule."""
+        kept_at = float("-inf")
         while True:
-            registered = False
+            pause_s = KEEP_S
             try:
-                registered = await self._beat()
-                await self._keep()
+                if not await self._beat():
+                    pause_s = REGISTER_S
+                if time.monotonic() - kept_at >= KEEP_S:
+                    kept_at = time.monotonic()
+                    await self._keep()
             except (DatabaseAway, OSError) as error:
                 log.warning("worker_not_kept", error=str(error))
+                pause_s = KEEP_S
             except Exception:
                 # As above.
                 log.exception("worker_keeping_broke")
-            await asyncio.sleep(KEEP_S if registered else REGISTER_S)
+                pause_s = KEEP_S
+            await asyncio.sleep(pause_s)
 
     async def _beat(self) -> bool:
         """Whether there is a worker now. Procrastinate beats as well, but may stop while it goes on fetching."""

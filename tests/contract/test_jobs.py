@@ -223,6 +223,53 @@ async def test_a_task_that_procrastinate_forgot_is_run_all_the_same(shop: Worksh
     assert len(await shop.trials("effect", task)) == 1
 
 
+@promise("jobs.lost")
+async def test_a_worker_that_the_engine_forgot_begins_anew_and_loses_nothing(shop: Workshop) -> None:
+    task = await shop.enqueue("held")
+    async with shop.worker() as worker:
+        await shop.begun(task)
+        await shop.rows("DELETE FROM procrastinate_workers")
+        await worker.says("worker_forgotten")
+        await shop.begun(task, 2, AGAIN_S)
+        await shop.open_gate(task)
+        assert (await shop.ended(task)).state == "completed"
+        assert worker.process is not None and worker.process.returncode is None
+    assert len(await shop.trials("effect", task)) == 1
+
+
+@promise("jobs.limits")
+async def test_what_takes_far_too_long_or_kills_its_workers_is_given_up(shop: Workshop) -> None:
+    deadly = await shop.enqueue("note")
+    await shop.rows("UPDATE tasks SET attempts = 10")
+    async with shop.worker():
+        assert (await shop.ended(deadly)).error == (
+            "It was begun 10 times, and its worker died or was stopped each time."
+        )
+        long = await shop.enqueue("held")
+        await shop.begun(long)
+        await shop.rows("UPDATE tasks SET started_at = started_at - interval '11 minutes' WHERE state = 'processing'")
+        assert (await shop.ended(long)).error == "It took longer than 10 minutes."
+
+        async def stopped() -> bool:
+            return bool(await shop.rows("SELECT FROM procrastinate_jobs WHERE status = 'aborted'"))
+
+        await until(stopped)
+        await shop.open_gate(long)
+        await shop.ended(await shop.enqueue("note"))
+    assert await shop.trials("effect", long) == [] == await shop.trials("effect", deadly)
+
+
+@promise("jobs.limits")
+async def test_a_job_of_a_newer_version_waits_for_a_worker_that_knows_it(shop: Workshop) -> None:
+    task = await shop.enqueue("note")
+    async with shop.worker(module="control.worker") as older:
+        await older.says("task_set_back")
+        assert await older.end() == 0
+    waiting = await shop.jobs.status(task)
+    assert waiting is not None
+    assert (waiting.state, waiting.error) == ("queued", "This version knows no such job.")
+
+
 @promise("jobs.drain")
 async def test_a_worker_told_to_end_finishes_what_it_can_and_leaves_the_rest_to_another(shop: Workshop) -> None:
     async with shop.worker() as worker:
