@@ -1,6 +1,5 @@
 # One image for every process of Switchboard; compose.yaml gives each its command:
-#   python -m webhook · python -m agent · python -m control · python -m local.models
-# Background jobs bring a worker of their own; it gets a service once its program exists.
+#   python -m webhook · python -m agent · python -m control · python -m control.worker · python -m local.models
 
 FROM python:3.11-slim-trixie AS build
 RUN pip install --no-cache-dir "uv>=0.9,<1"

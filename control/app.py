@@ -3,12 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
 import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -21,14 +19,17 @@ from control.access.routes import sessions_routes, sign_in_routes
 from control.access.throttle import Throttle
 from control.blocklist import routes as blocklist
 from control.conversations.routes import calls_routes, internal_routes
-from control.db.migrate import MigrationError, migrate
-from control.db.pool import Database, DatabaseAway, open_database
+from control.db.pool import Database, DatabaseAway
+from control.db.start import away_at_start, migrated_database
+from control.jobs import routes as tasks
+from control.jobs.engine import PostgresJobs
+from control.jobs.job import Jobs
 from control.limits import BodyLimit
 from control.personas import files
 from control.personas.routes import numbers_routes, personas_routes
 from control.recorder import BLOCK_S, Recorder
 from switchboard import stream
-from switchboard.settings import Settings, SettingsError
+from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -44,13 +45,12 @@ ROUTERS = (
     admin.invites_routes,
     keys.routes,
     admin.audit_routes,
+    tasks.routes,
     internal_routes,
     blocklist.internal_routes,
 )
 # What FastAPI serves by itself: the description of the API holds nothing of the installation.
 PUBLIC_PATHS = ("/openapi.json", "/docs")
-DATABASE_WAIT_S = 10.0
-DATABASE_PAUSE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Parts:
     redis: Redis
     gatekeeper: Gatekeeper
     throttle: Throttle
+    jobs: Jobs
     since: float
 
 
@@ -77,12 +78,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     redis = stream.connect(settings.redis_url, timeout_s=BLOCK_S + 4)
     quick = stream.connect(settings.redis_url)
     try:
-        async with _database(settings) as database:
+        async with migrated_database(settings) as database:
             await _prepare(database, settings)
             gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
             recording = asyncio.create_task(Recorder(redis, database).run(), name="recording")
+            jobs = PostgresJobs(database, quick)
             try:
-                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), since)
+                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, since)
             finally:
                 recording.cancel()
                 await asyncio.wait([recording], timeout=5)
@@ -91,47 +93,12 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await quick.aclose()
 
 
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    async with AsyncExitStack() as stack:
-        yield await _opened(stack, settings)
-
-
-async def _opened(stack: AsyncExitStack, settings: Settings) -> Database:
-    """Postgres often starts beside us, so that a refused connection is tried again for a while."""
-    give_up = time.monotonic() + DATABASE_WAIT_S
-    while True:
-        try:
-            return await stack.enter_async_context(open_database(settings.database_url, echo=settings.database_echo))
-        except DatabaseAway as error:
-            if time.monotonic() > give_up:
-                raise SettingsError(
-                    f"DATABASE_URL: Postgres at {_place(settings.database_url)} cannot be reached "
-                    f"({type(error.__cause__).__name__}): start it, or mend the address."
-                ) from None
-        except (asyncpg.PostgresError, ValueError) as error:  # type: ignore[attr-defined]
-            raise SettingsError(
-                f"DATABASE_URL: Postgres at {_place(settings.database_url)} refuses us ({error}): mend the address."
-            ) from None
-        await asyncio.sleep(DATABASE_PAUSE_S)
-
-
-def _place(url: str) -> str:
-    """Host or socket folder and database, without user and password."""
-    parts = urlsplit(url)
-    return f"{parse_qs(parts.query).get('host', [parts.hostname])[0]}{parts.path}"
-
-
 async def _prepare(database: Database, settings: Settings) -> None:
     try:
-        async with database.session() as connection:
-            await migrate(connection)
         await files.load_once(database, files.bundled())
         await keys.ensure_first_key(database, settings.home)
-    except MigrationError as error:
-        raise SettingsError(str(error)) from None
     except DatabaseAway as error:
-        raise SettingsError(f"DATABASE_URL: Postgres went away while control started ({error}).") from None
+        raise away_at_start(error) from None
 
 
 def create_app(parts: Parts) -> FastAPI:

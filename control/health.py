@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 
 from control.access import PUBLIC, GuardedRoute
 from control.db.pool import DatabaseAway
+from control.jobs.engine import STALLED_S
+from control.jobs.job import QUERIES
 
 CHECK_S = 1.0
 
@@ -20,11 +22,12 @@ Part = Literal["ok", "away"]
 
 
 class Health(BaseModel):
-    """`degraded` names the parts that are away."""
+    """`degraded` names the parts that are away. `jobs`: a job worker; calls and this service do without one."""
 
     status: Literal["ok", "degraded"]
     postgres: Part
     redis: Part
+    jobs: Part
     degraded: list[str]
     version: str
     uptime_s: float
@@ -41,7 +44,7 @@ def own_version() -> str:
 async def health(request: Request, response: Response) -> Health:
     """200 when everything works, 503 with the parts that are away."""
     parts = request.app.state.parts
-    postgres, redis = await asyncio.gather(_postgres(request), _redis(request))
+    (postgres, jobs), redis = await asyncio.gather(_postgres(request), _redis(request))
     degraded = [name for name, state in (("postgres", postgres), ("redis", redis)) if state == "away"]
     if degraded:
         response.status_code = 503
@@ -49,6 +52,7 @@ async def health(request: Request, response: Response) -> Health:
         status="degraded" if degraded else "ok",
         postgres=postgres,
         redis=redis,
+        jobs=jobs,
         degraded=degraded,
         version=own_version(),
         uptime_s=round(time.monotonic() - parts.since, 1),
@@ -61,13 +65,14 @@ async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _postgres(request: Request) -> Part:
+async def _postgres(request: Request) -> tuple[Part, Part]:
+    """The database, and whether it says that a job worker works."""
     try:
         async with asyncio.timeout(CHECK_S), request.app.state.parts.database.session() as connection:
-            await connection.execute("SELECT 1")
+            worked = await connection.fetchval(QUERIES["worked"], STALLED_S)
     except (DatabaseAway, TimeoutError):
-        return "away"
-    return "ok"
+        return "away", "away"
+    return "ok", "ok" if worked else "away"
 
 
 async def _redis(request: Request) -> Part:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from control.jobs import beat
 from local import livekit, postgres, probe, redis
 from local.keys import Keys
 from local.part import Command, Part, Say
@@ -104,6 +105,7 @@ def build(
         redis.part(home, chosen.redis, keys.redis_password, plain),
         postgres.part(home, sockets, plain),
         *_programs(settings, chosen, ours),
+        _job_worker(home, ours),
     )
     parts = _kept(every, replaced, only)
     return Stack(home, parts, told, replaced, _urls(told, settings, parts), dict(ports.moved))
@@ -231,6 +233,29 @@ def _program(
         deadline_s=60,
         patience_s=patience_s,
         advice=advice,
+    )
+
+
+def _job_worker(home: Path, env: Mapping[str, str]) -> Part:
+    command = Command((sys.executable, "-P", "-m", "control.worker"), env)
+
+    async def prepare(_say: Say) -> Command:
+        # One that was killed leaves its sign of life behind.
+        beat.hide(home)
+        return command
+
+    async def ready() -> bool:
+        return beat.file(home).exists()
+
+    return Part(
+        name="jobs",
+        prepare=prepare,
+        ready=ready,
+        needs=("postgres", "redis"),
+        deadline_s=60,
+        # As long as it lets jobs that run come to an end, and a little longer.
+        patience_s=13,
+        advice="run `switchboard doctor`, which says what is missing",
     )
 
 

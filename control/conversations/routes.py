@@ -1,7 +1,5 @@
 """Calls over HTTP, and what other processes ask of the log."""
 
-import base64
-import binascii
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,11 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from control import places
 from control.access import INTERNAL, OPERATOR, VIEWER, Actor, GuardedRoute, audit
 from control.conversations import calls
 from control.conversations.log import QUERIES
 from control.conversations.web import web_call
-from control.errors import BadRequest, documented
+from control.errors import documented
 from control.fields import PhoneNumber, Text
 
 _COMMON = documented(400, 401, 403, 503)
@@ -136,12 +135,13 @@ async def list_calls(
         conversation_id=conversation_id,
         since=since,
         until=until,
-        cursor=None if cursor is None else _place(cursor),
+        cursor=None if cursor is None else places.read(cursor),
     )
     async with request.app.state.parts.database.session() as connection:
         rows = await calls.listed(connection, asked, limit + 1)
     page = [CallOut(**_named(row)) for row in rows[:limit]]
-    return CallPage(calls=page, next=_cursor(page[-1]) if len(rows) > limit else None)
+    last = page[-1] if len(rows) > limit else None
+    return CallPage(calls=page, next=places.write(last.started_at, last.call_id) if last else None)
 
 
 @calls_routes.get("/{call_id}", responses=documented(404))
@@ -189,18 +189,3 @@ async def unrecorded(body: Ids, request: Request, _actor: Annotated[Actor, INTER
 def _named(row: Any) -> dict[str, Any]:
     values = dict(row)
     return {**values, "call_id": values.pop("id")}
-
-
-def _cursor(call: CallOut) -> str:
-    return base64.urlsafe_b64encode(f"{call.started_at.isoformat()}|{call.call_id}".encode()).decode()
-
-
-def _place(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, _, call_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition("|")
-        place = datetime.fromisoformat(at), UUID(call_id)
-    except (ValueError, binascii.Error):
-        raise BadRequest("cursor: is none that was given; leave it out for the first page.") from None
-    if place[0].tzinfo is None:
-        raise BadRequest("cursor: is none that was given; leave it out for the first page.")
-    return place

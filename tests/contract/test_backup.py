@@ -19,12 +19,16 @@ from cli import archive
 from control.conversations.log import PostgresLog
 from control.db.migrate import migrate
 from control.db.pool import open_database
-from switchboard import outbox
+from control.jobs.engine import PostgresJobs
+from switchboard import outbox, stream
 from switchboard.fact import shared_id
 from tests.e2e.stack import LocalStack
 from tests.facts import a_call, until
+from tests.job_worker import JobWorker
 from tests.postgres_server import fresh_database, query
 from tests.promises import promise
+
+NO_REDIS = "redis://127.0.0.1:1/0"
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,35 @@ async def test_what_was_backed_up_is_restored_whole(kept: Installation, fresh: I
     assert live is not None
     assert (end.call_id, end.id) == (live, shared_id(live, "call_ended", 0))
     assert end.body.model_dump()["reason"] == "not_in_backup"
+
+
+@promise("backup.jobs")
+async def test_jobs_that_waited_or_ran_are_run_where_they_are_restored(
+    kept: Installation, fresh: Installation, tmp_path: Path
+) -> None:
+    async with open_database(kept.url) as database:
+        jobs = PostgresJobs(database, stream.connect(NO_REDIS))
+        async with database.transaction() as connection:
+            tasks = [await jobs.enqueue(connection, "clean_up") for _ in range(2)]
+        async with database.session() as connection:
+            # One of them is at work, at a worker that will never be heard of again.
+            worker = await connection.fetchval("SELECT worker_id FROM procrastinate_register_worker_v1()")
+            assert await connection.fetchval("SELECT id FROM procrastinate_fetch_job_v2(NULL, $1)", worker)
+    file = tmp_path / "backup.zip"
+    assert await kept.run("backup", str(file)) == (0, "")
+    assert await fresh.run("restore", str(file)) == (0, "")
+    settings = {"SWITCHBOARD_HOME": str(fresh.home), "DATABASE_URL": fresh.url, "REDIS_URL": NO_REDIS}
+    working = JobWorker(fresh.home, settings, "control.worker")
+
+    async def done() -> bool:
+        rows = await query(fresh.url, "SELECT id FROM tasks WHERE state = 'completed' AND attempts = 1")
+        return {*tasks} <= {row["id"] for row in rows}
+
+    try:
+        await working.start()
+        await until(done)
+    finally:
+        await working.end(signal.SIGKILL)
 
 
 @promise("backup.cut_off")

@@ -16,6 +16,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from control.access.throttle import OF_ADDRESS, Throttle
+from control.jobs.progress import channel
 from local import redis
 from switchboard import stream
 from switchboard.fact import Fact, NumberRejected, Source
@@ -165,6 +166,19 @@ async def test_control_may_record_what_others_report(valkey: Valkey) -> None:
         assert len(counted) == len(OF_ADDRESS) and all("192.0.2.1" in key for key in counted)
         await refused(client, "GET", stream.persona_key("15550100001"))
         await refused(client, "EVAL", "return redis.call('get', KEYS[1])", "1", stream.persona_key("15550100001"))
+
+
+@promise("deploy.valkey")
+async def test_control_and_its_job_worker_tell_how_far_tasks_are_and_the_worker_does_nothing_else(
+    valkey: Valkey,
+) -> None:
+    async with valkey.user("control") as control, valkey.user("jobs") as client:
+        for one in (control, client):
+            assert await one.publish(channel(uuid4()), "{}") == 0
+            await refused(one, "PUBLISH", "other", "{}")
+        assert await asks(client)
+        await refused(client, "XLEN", "facts")
+        await refused(client, "SUBSCRIBE", "task:1")
 
 
 @promise("deploy.valkey_closed")

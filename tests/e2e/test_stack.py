@@ -20,7 +20,7 @@ from local.stack import MARKER
 from tests.e2e.stack import LocalStack, started
 from tests.promises import promise
 
-PARTS = {"livekit", "redis", "postgres", "models", "control", "webhook", "agent", "phone"}
+PARTS = {"livekit", "redis", "postgres", "models", "control", "webhook", "agent", "phone", "jobs"}
 SECOND_START_S = 45.0
 LIMIT_S = 90.0
 
@@ -57,7 +57,7 @@ def test_what_is_secret_is_closed_to_others(own: LocalStack) -> None:
 
 
 @promise("stack.restart")
-@pytest.mark.parametrize("part", ["redis", "postgres", "webhook", "agent", "phone"])
+@pytest.mark.parametrize("part", ["redis", "postgres", "webhook", "agent", "phone", "jobs"])
 def test_a_part_that_is_killed_comes_back(own: LocalStack, part: str) -> None:
     killed = own.until_part(part, other_than=None)
     os.kill(killed, signal.SIGKILL)

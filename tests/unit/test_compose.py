@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from control.jobs import beat
 from local import livekit
 from switchboard import settings
 from switchboard.settings import Settings, field_of, known_names
@@ -37,13 +38,17 @@ SERVICES = {
     "control",
     "webhook",
     "agent",
+    "jobs",
 }
+# Those that listen.
 PROGRAMS = {
     "models": ("local.models", Settings.model_fields["models_port"].default, "/health"),
     "control": ("control", Settings.model_fields["control_port"].default, "/health"),
     "webhook": ("webhook", Settings.model_fields["webhook_port"].default, "/health"),
     "agent": ("agent", Settings.model_fields["agent_port"].default, "/ready"),
 }
+# Those that only work.
+WORKERS = {"jobs": "control.worker"}
 PUBLISHED = {
     "proxy": {"80:80/tcp", "443:443/tcp"},
     "livekit": {"7881:7881/tcp", "7882:7882/udp"},
@@ -57,6 +62,7 @@ COMPOSE_ONLY = {
     "VALKEY_WEBHOOK_PASSWORD",
     "VALKEY_AGENT_PASSWORD",
     "VALKEY_CONTROL_PASSWORD",
+    "VALKEY_JOBS_PASSWORD",
 }
 IMAGES = {
     "proxy": "caddy:2",
@@ -86,7 +92,7 @@ def environment(service: str) -> dict[str, str]:
 
 def test_every_part_has_a_service_and_no_service_lacks_a_part() -> None:
     assert set(compose()["services"]) == SERVICES
-    assert set(own_services()) == set(PROGRAMS)
+    assert set(own_services()) == {*PROGRAMS, *WORKERS}
     assert {name: compose()["services"][name]["image"] for name in IMAGES} == IMAGES
 
 
@@ -96,6 +102,15 @@ def test_each_command_is_a_program_that_exists(service: str) -> None:
     module, _, _ = PROGRAMS[service]
     assert command[:3] == ["python", "-m", module]
     assert importlib.util.find_spec(f"{module}.__main__") is not None
+
+
+@pytest.mark.parametrize("service", WORKERS)
+def test_each_worker_is_a_module_that_exists_and_is_watched_by_its_sign_of_life(service: str) -> None:
+    one = own_services()[service]
+    assert one["command"] == ["python", "-m", WORKERS[service]]
+    assert importlib.util.find_spec(WORKERS[service]) is not None
+    home = Path(_image_environment()["SWITCHBOARD_HOME"])
+    assert f"find {beat.file(home)} " in one["healthcheck"]["test"][-1]
 
 
 @pytest.mark.parametrize("service", PROGRAMS)
@@ -118,7 +133,7 @@ def test_services_find_each_other_by_name_and_port() -> None:
     assert [one for one in inside if ports[one[0]] != one[1]] == []
 
 
-@pytest.mark.parametrize("service", PROGRAMS)
+@pytest.mark.parametrize("service", [*PROGRAMS, *WORKERS])
 def test_our_processes_are_told_known_settings_with_values_they_take(
     service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -129,7 +144,9 @@ def test_our_processes_are_told_known_settings_with_values_they_take(
         monkeypatch.setenv(name, value)
     read = Settings.read()
     assert read.host == "0.0.0.0"
-    if service != "models":
+    if service in WORKERS:
+        read.need("DATABASE_URL")
+    elif service != "models":
         read.need("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
 
 
@@ -141,7 +158,7 @@ def _image_environment() -> dict[str, str]:
 
 def test_images_of_others_get_only_what_they_know() -> None:
     services = compose()["services"]
-    for name in SERVICES - set(PROGRAMS):
+    for name in SERVICES - {*PROGRAMS, *WORKERS}:
         assert set(services[name].get("environment", {})) == OTHERS_ENVIRONMENT.get(name, set()), name
 
 
@@ -176,10 +193,11 @@ def test_only_what_callers_need_is_published() -> None:
     assert not [name for name, one in services.items() if "network_mode" in one or "privileged" in one]
 
 
-def test_only_control_reaches_postgres() -> None:
+def test_only_control_and_its_job_worker_reach_postgres() -> None:
     services = compose()["services"]
-    assert {name for name, one in services.items() if "data" in one["networks"]} == {"postgres", "control"}
-    assert {name for name, one in services.items() if "DATABASE_URL" in one.get("environment", {})} == {"control"}
+    assert {name for name, one in services.items() if "data" in one["networks"]} == {"postgres", "control", "jobs"}
+    told = {name for name, one in services.items() if "DATABASE_URL" in one.get("environment", {})}
+    assert told == {"control", "jobs"}
     assert {name for name, one in services.items() if "rooms" in one["networks"]} == {
         "livekit",
         "livekit-valkey",

@@ -15,7 +15,7 @@ from cli.main import app
 from switchboard import stream
 from switchboard.persona import Persona
 from switchboard.settings import OTHERS, OUR_PREFIXES, known_names
-from tests.deployment import ROOT, compose, entries
+from tests.deployment import ROOT, entries
 from webhook import store
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -180,7 +180,6 @@ def test_the_readme_gives_the_two_commands_first() -> None:
 
 def test_the_readme_says_what_was_not_run() -> None:
     assert "Not run yet" in text("README.md")
-    assert "worker" not in compose()["services"] and "no worker" in text("README.md")
 
 
 def test_what_the_operations_page_tells_to_look_for_is_there() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from control.jobs import beat
 from local import external, keys, livekit, postgres, state
 from local.keys import Keys
 from local.part import PartFailed
@@ -85,7 +86,7 @@ def test_a_file_that_holds_no_keys_is_named(tmp_path: Path, text: str) -> None:
 def test_the_whole_stack_runs_when_nothing_is_set(settings: Any, tmp_path: Path) -> None:
     stack = a_stack(settings(), tmp_path)
     assert [part.name for part in stack.parts] == [
-        *("livekit", "redis", "postgres", "models", "control", "webhook", "agent", "phone"),
+        *("livekit", "redis", "postgres", "models", "control", "webhook", "agent", "phone", "jobs"),
     ]
     assert stack.outside == {}
     assert stack.environment["SWITCHBOARD_HOME"] == str(tmp_path)
@@ -131,9 +132,19 @@ def test_only_control_is_told_where_the_database_is(settings: Any, tmp_path: Pat
     stack = a_stack(settings(), tmp_path)
     told = {}
     for part in stack.parts:
-        if part.name in ("models", "control", "webhook", "agent", "phone"):
+        if part.name in ("models", "control", "webhook", "agent", "phone", "jobs"):
             told[part.name] = "DATABASE_URL" in asyncio.run(part.prepare(print)).env  # type: ignore[arg-type]
-    assert [name for name, knows in told.items() if knows] == ["control"]
+    # A job worker is control, in a process of its own.
+    assert [name for name, knows in told.items() if knows] == ["control", "jobs"]
+
+
+async def test_a_job_worker_is_ready_when_it_says_so_itself(settings: Any, tmp_path: Path) -> None:
+    [part] = a_stack(settings(), tmp_path, only=["jobs"]).parts
+    beat.show(tmp_path)
+    assert await part.ready()
+    # What one before it left behind says nothing of it.
+    await part.prepare(print)
+    assert not await part.ready()
 
 
 def test_secrets_do_not_show_when_a_stack_is_printed(settings: Any, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""What keeps the database tidy: statements that may run at any time, and again."""
+
+from collections.abc import Mapping
+
+from control.jobs.job import QUERIES, Result, Run
+
+STATEMENT_S = 120.0
+# What is of no use any more, and what has an expiry, each with the statement that ends it.
+CLEAN_UP = {
+    "jobs": QUERIES["forget_jobs"],
+    "tasks": QUERIES["forget_tasks"],
+    "refused_facts": QUERIES["forget_refused_facts"],
+}
+EXPIRIES = {
+    "api_keys": QUERIES["expire_keys"],
+}
+
+
+async def clean_up(run: Run) -> Result:
+    """Removes what ended long ago; how many rows of each."""
+    return await _each(run, CLEAN_UP)
+
+
+async def expire(run: Run) -> Result:
+    """Ends what has an expiry that is over; how many rows of each."""
+    return await _each(run, EXPIRIES)
+
+
+async def _each(run: Run, statements: Mapping[str, str]) -> dict[str, int]:
+    done: dict[str, int] = {}
+    for what, statement in statements.items():
+        await run.progress(len(done) / len(statements), what)
+        async with run.database.session() as connection:
+            said = await connection.execute(statement, timeout=STATEMENT_S)
+        # As "DELETE 3" or "INSERT 0 3".
+        done[what] = int(said.rsplit(maxsplit=1)[-1])
+    return done
