@@ -16,12 +16,13 @@ from agent.facts import FactIndex
 from agent.greeting import GO_ON, LOST_YOU
 from agent.hearing import Hearing
 from agent.hours import is_open
-from agent.models import Recogniser, Synthesiser, Thinker, endpoints
+from agent.models import Recogniser, Synthesiser, Thinker
 from agent.mouth import Mouth
 from agent.prompt import filled, instructions
 from agent.report import Report
 from agent.voice import Voice
 from switchboard import fact
+from switchboard.endpoints import endpoints
 from switchboard.settings import Settings
 
 FIRST_WORDS_TIMEOUT_S = 0.3

@@ -19,7 +19,6 @@ from typing import Any
 import aiohttp
 from livekit import api
 
-from agent.models import LOCAL, endpoints
 from cli import trunk
 from cli.fault import CommandFailed
 from local import external, keys, livekit, probe
@@ -27,6 +26,7 @@ from local.models import flite
 from local.part import PartFailed
 from local.stack import outside, reachable
 from local.state import Supervised
+from switchboard.endpoints import LOCAL, endpoints
 from switchboard.outbound import Outbound
 from switchboard.settings import Settings, SettingsError
 from webhook.app import allowed_of, persona_api_of

@@ -16,6 +16,7 @@ SHARED = {
     "call",
     "cancellation",
     "dispatch",
+    "endpoints",
     "fact",
     "logs",
     "notice",
