@@ -18,6 +18,7 @@ from control.access.gatekeeper import Gatekeeper
 from control.access.routes import sessions_routes, sign_in_routes
 from control.access.throttle import Throttle
 from control.blocklist import routes as blocklist
+from control.conversations import chat_routes
 from control.conversations.routes import calls_routes, internal_routes
 from control.db.pool import Database, DatabaseAway
 from control.db.start import away_at_start, migrated_database
@@ -28,6 +29,7 @@ from control.limits import BodyLimit
 from control.personas import files
 from control.personas.routes import numbers_routes, personas_routes
 from control.recorder import BLOCK_S, Recorder
+from control.slash import TrailingSlash
 from switchboard import stream
 from switchboard.settings import Settings
 
@@ -36,6 +38,7 @@ log = structlog.get_logger(__name__)
 ROUTERS = (
     health.routes,
     calls_routes,
+    chat_routes.routes,
     personas_routes,
     numbers_routes,
     blocklist.routes,
@@ -110,9 +113,11 @@ def create_app(parts: Parts) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,
     )
     app.state.parts = parts
     app.add_middleware(BodyLimit)
+    app.add_middleware(TrailingSlash)
     errors.install(app)
     for routes in ROUTERS:
         app.include_router(routes)

@@ -149,6 +149,12 @@ class ItemsRetracted(Body):
     last: int
 
 
+class Erased(Body):
+    """What stood here was erased; its place in the conversation stays."""
+
+    kind: Literal["erased"] = "erased"
+
+
 class Interrupted(Body):
     kind: Literal["interrupted"] = "interrupted"
     heard: str = ""
@@ -225,6 +231,7 @@ AnyBody = Annotated[
     | CallAnswered
     | Item
     | ItemsRetracted
+    | Erased
     | Interrupted
     | Dtmf
     | HoldChanged

@@ -104,6 +104,12 @@ PROMISES: dict[str, str] = {
     "router.away": "Postgres killed: 503 with a sentence; after it the history is whole",
     "router.killed": "killed in a run: the history is whole, and the conversation goes on",
     "router.ended": "told to end: what runs have produced is kept",
+    # tests/contract/test_chats.py
+    "chats.kept": "a chat is made, listed page by page, renamed, cleared, replaced and read, with or without a slash",
+    "chats.owner": "a chat is its owner's alone, by session or key; anybody else finds none",
+    "chats.removed": "a removed chat is erased from the log; what was said in a call stays the call's",
+    "chats.agents": "a chat is the session of an agent: one history",
+    "chats.faults": "a request with a fault is told which, and changes nothing",
     "control.api.personas": "personas are made, changed as versions, removed when no number leads to them; faults name fields",
     "control.api.numbers": "a number, in any spelling, leads to a persona or to weighted variants",
     "control.api.calls": "calls are listed, filtered, paged and shown with transcript, events and latencies",

@@ -97,3 +97,24 @@ UPDATE turns SET until = now() + make_interval(secs => $3::float) WHERE conversa
 
 -- end_turn: true when it was still the holder's
 DELETE FROM turns WHERE conversation_id = $1 AND holder = $2 RETURNING true;
+
+-- make_chat: a conversation that a user began
+INSERT INTO conversations (id, owner, title) VALUES ($1, $2, $3) RETURNING id, owner, title, created_at, updated_at;
+
+-- chat: one of a user's; the row is theirs until the transaction ends
+SELECT id, owner, title, created_at, updated_at FROM conversations
+WHERE id = $1 AND owner = $2 AND title IS NOT NULL FOR UPDATE;
+
+-- list_chats: newest first, after a cursor
+SELECT id, owner, title, created_at, updated_at FROM conversations
+WHERE owner = $1 AND title IS NOT NULL AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3::text))
+ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- rename_chat: and note when
+UPDATE conversations SET title = $2, updated_at = now() WHERE id = $1;
+
+-- erase_items: what was written here; what was said in a call stays in the call
+UPDATE events SET kind = $2, body = $3::jsonb WHERE conversation_id = $1 AND kind = 'item' AND call_id IS NULL;
+
+-- let_go: nobody's chat any more; of a call's conversation the call is left
+UPDATE conversations SET title = NULL, owner = NULL, updated_at = now() WHERE id = $1;

@@ -131,7 +131,9 @@ async def test_nobody_gets_or_changes_what_is_anothers_by_its_id(control: Contro
     key = await a_key(control, ann["id"], f"{canary} key")
     unused = await link(control, ann["id"])
     [session] = (await browser.ask("GET", "/browser-sessions")).body["browser_sessions"]
-    ids = (ann["id"], session["id"], key["id"], ann["handle"], unused.partition(".")[0], f"user:{ann['handle']}")
+    chat = (await browser.ask("POST", "/chats", json={"title": f"{canary} chat"})).body["chat_id"]
+    own = (ann["id"], session["id"], key["id"], chat)
+    ids = (*own, ann["handle"], unused.partition(".")[0], f"user:{ann['handle']}")
     others = await strangers(control)
     for path, method, operation in described(schema):
         for stranger in others:
@@ -145,7 +147,7 @@ async def test_nobody_gets_or_changes_what_is_anothers_by_its_id(control: Contro
                     said = whole(got).replace(quote(theirs, safe=""), "").replace(theirs, "")
                     assert canary not in said, (method, place)
                     assert got.status < 500
-                    if theirs in (ann["id"], session["id"], key["id"]):
+                    if theirs in own:
                         same = await stranger.ask(method, guessed, json={"name": "mine", "role": "admin"})
                         assert same.status == got.status, (method, place)
                         # Where a list begins, and what is wrong with an id as a date, depends on its digits.

@@ -14,3 +14,6 @@ CREATE TABLE turns (
     holder          uuid NOT NULL,
     until           timestamptz NOT NULL
 );
+
+-- A user's chats, those last used first.
+CREATE INDEX conversations_of_owner ON conversations (owner, created_at DESC, id DESC) WHERE title IS NOT NULL;
