@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from bench import jobs as bench
 from control.db.pool import open_database
 from control.jobs.engine import PostgresJobs
 from control.jobs.job import Overtaken, Passing
@@ -192,6 +194,12 @@ async def test_a_job_whose_worker_is_killed_runs_again_and_has_its_effect_once(s
         ended = await shop.ended(task)
     assert (ended.state, ended.attempts, ended.progress) == ("completed", 4, 1.0)
     assert [row["attempt"] for row in await shop.trials("effect")] == [4]
+
+
+@promise("jobs.killed")
+async def test_workers_killed_in_mid_job_and_as_one_ends_double_no_effect() -> None:
+    figures = await bench.run(2, random.Random(1))
+    assert [target.what for target in figures.targets if not target.met] == []
 
 
 @promise("jobs.overtaken")
