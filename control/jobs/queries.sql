@@ -44,7 +44,7 @@ WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *;
 
 -- set_back: after a fault that may pass the task waits for another attempt
 UPDATE tasks SET state = 'queued', faults = faults + 1, error = $3
-WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *;
+WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *, now() AS asked_at;
 
 -- give_back: an attempt that was interrupted leaves the task to the next one
 UPDATE tasks SET state = 'queued' WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *;

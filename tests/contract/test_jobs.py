@@ -315,6 +315,7 @@ async def test_a_worker_outlives_postgres_and_nothing_is_lost(shop: Workshop) ->
         for task in (*tasks, held):
             assert (await shop.ended(task, AGAIN_S)).state == "completed"
         assert worker.process.returncode is None
+        assert "Traceback" not in worker.log()
     assert sorted(row["task"] for row in await shop.trials("effect")) == sorted((*tasks, held))
 
 
