@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import backup, blocklist, call, doctor, number, persona, stack, trunk, worker
+from cli import backup, blocklist, call, doctor, number, persona, stack, trunk, user, worker
 from cli.fault import CommandFailed, Unsuccessful
 from local.part import PartFailed
 from switchboard.settings import SettingsError
@@ -28,6 +28,7 @@ app.add_typer(persona.app, name="persona")
 app.add_typer(number.app, name="number")
 app.add_typer(trunk.app, name="trunk")
 app.add_typer(blocklist.app, name="blocklist")
+app.add_typer(user.app, name="user")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from cli import first_link
 from local.part import Part
 from local.stack import Stack
 
@@ -46,8 +47,19 @@ class StackPrinter:
         self._line(f"Ready in {after_s:.1f} s.")
         for line in _invitation(stack):
             self._line(line)
+        if stack.urls.control:
+            self._first_link(stack.home, stack.urls.control)
         if self._then_log is not None:
             _go_on_in(self._then_log)
+
+    def _first_link(self, home: Path, control: str) -> None:
+        file = first_link.renew(home, control)
+        if file is None:
+            return
+        self._line(f"Sign in with the link in {file}, once, within ten minutes")
+        # Rich takes some files for terminals that are none; what goes into a log must not open a door.
+        if self._console.file.isatty():
+            self._line(escape(first_link.read(home)))
 
     def stopping(self) -> None:
         self._line("Stopping …")

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli import first_link
 from cli.condition import conditions
 from cli.output import plain
 from cli.report import StackPrinter
@@ -113,5 +114,7 @@ def _shown(supervisor: "subprocess.Popen[str]", home: Path, out: TextIO) -> int:
         out.flush()
     running = state.current(home)
     if running is not None and running.supervisor == supervisor.pid and running.status.ready:
+        if out.isatty() and (link := first_link.read(home)):
+            out.write(f"{link}\n")
         return 0
     return supervisor.wait(timeout=_STOP_LIMIT_S)

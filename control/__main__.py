@@ -58,6 +58,7 @@ async def serve(settings: Settings) -> None:
                 access_log=False,
                 timeout_graceful_shutdown=DRAIN_S,
                 lifespan="off",
+                forwarded_allow_ips=list(settings.trusted_proxies),
             )
             server = Server(config)
             for number in (signal.SIGINT, signal.SIGTERM):

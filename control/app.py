@@ -12,8 +12,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from redis.asyncio import Redis
 
-from control import errors, health, keys
-from control.access import Gatekeeper
+from control import errors, health
+from control.access import admin, keys
+from control.access.gatekeeper import Gatekeeper
+from control.access.routes import sessions_routes, sign_in_routes
+from control.access.throttle import Throttle
 from control.blocklist import routes as blocklist
 from control.conversations.routes import calls_routes, internal_routes
 from control.db.pool import Database, DatabaseAway
@@ -36,7 +39,12 @@ ROUTERS = (
     personas_routes,
     numbers_routes,
     blocklist.routes,
+    sign_in_routes,
+    sessions_routes,
+    admin.users_routes,
+    admin.invites_routes,
     keys.routes,
+    admin.audit_routes,
     tasks.routes,
     internal_routes,
     blocklist.internal_routes,
@@ -53,6 +61,7 @@ class Parts:
     database: Database
     redis: Redis
     gatekeeper: Gatekeeper
+    throttle: Throttle
     jobs: Jobs
     since: float
 
@@ -75,7 +84,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             recording = asyncio.create_task(Recorder(redis, database).run(), name="recording")
             jobs = PostgresJobs(database, quick)
             try:
-                yield Parts(settings, database, quick, gatekeeper, jobs, since)
+                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, since)
             finally:
                 recording.cancel()
                 await asyncio.wait([recording], timeout=5)
@@ -97,7 +106,7 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="Switchboard control",
         version=health.own_version(),
-        description="Calls, personas, numbers and keys of one Switchboard installation.",
+        description="Calls, personas, numbers, users and keys of one Switchboard installation.",
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=False,

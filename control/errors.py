@@ -3,8 +3,9 @@
 ApiError
 ├── BadRequest 400        ├── Conflict 409
 ├── Unauthorized 401      ├── TooLarge 413
-├── Forbidden 403         └── Unavailable 503
-├── NotFound 404
+├── Forbidden 403         ├── TooMany 429
+├── NotFound 404          ├── ModelFailed 502
+                          └── Unavailable 503
 """
 
 import time
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 # Every request fails while the database is away; one line in so many seconds says it.
 AWAY_LOGGED_EVERY_S = 10.0
+AWAY = "The database is away; try again in a moment."
 
 
 class ErrorBody(BaseModel):
@@ -80,6 +82,22 @@ class TooLarge(ApiError):
     status, code = 413, "too_large"
 
 
+class TooMany(ApiError):
+    """Asked too often; `Retry-After` says in how many seconds it may be asked again."""
+
+    status, code = 429, "too_many"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class ModelFailed(ApiError):
+    """The model, or a tool of the agent, did not answer as it should."""
+
+    status, code = 502, "model_failed"
+
+
 class Unavailable(ApiError):
     """A part that the answer needs is away; the same request may succeed later."""
 
@@ -93,6 +111,8 @@ _KINDS: tuple[type[ApiError], ...] = (
     NotFound,
     Conflict,
     TooLarge,
+    TooMany,
+    ModelFailed,
     Unavailable,
 )
 _CODES = {kind.status: kind.code for kind in _KINDS} | {405: "method_not_allowed", 500: "internal"}
@@ -138,7 +158,7 @@ def _away() -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
         if time.monotonic() - said_at >= AWAY_LOGGED_EVERY_S:
             log.warning("database_away", error=str(error), requests=refused)
             said_at, refused = time.monotonic(), 0
-        return answer(503, "The database is away; try again in a moment.", {"Retry-After": "2"})
+        return answer(503, AWAY, {"Retry-After": "2"})
 
     return handler
 

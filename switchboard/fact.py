@@ -141,6 +141,14 @@ class Item(Body):
     latency: dict[str, float] = Field(default_factory=dict)
 
 
+class ItemsRetracted(Body):
+    """The conversation's items with a `seq` from `first` to `last` no longer belong to its history."""
+
+    kind: Literal["items_retracted"] = "items_retracted"
+    first: int
+    last: int
+
+
 class Interrupted(Body):
     kind: Literal["interrupted"] = "interrupted"
     heard: str = ""
@@ -216,6 +224,7 @@ AnyBody = Annotated[
     | CallResumed
     | CallAnswered
     | Item
+    | ItemsRetracted
     | Interrupted
     | Dtmf
     | HoldChanged

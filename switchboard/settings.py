@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     trusted_proxies: CommaList = Field((), validation_alias="TRUSTED_PROXIES")
     internal_token: SecretStr = Field(SecretStr(""), validation_alias="INTERNAL_TOKEN")
     control_url: HttpUrl = Field("http://127.0.0.1:8081", validation_alias="CONTROL_URL")
+    control_public_url: HttpUrl = Field("", validation_alias="CONTROL_PUBLIC_URL")
     webhook_url: HttpUrl = Field("http://127.0.0.1:8080", validation_alias="WEBHOOK_URL")
 
     persona_api_base: HttpUrl = Field("", validation_alias="PERSONA_API_BASE")

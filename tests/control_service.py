@@ -123,12 +123,12 @@ def settings_for(home: Path, database: str, redis: str, port: int) -> dict[str, 
 
 
 @asynccontextmanager
-async def control_service() -> AsyncIterator[ControlService]:
-    """A running service over an empty database."""
+async def control_service(**more: str) -> AsyncIterator[ControlService]:
+    """A running service over an empty database, with `more` settings."""
     with tempfile.TemporaryDirectory(prefix="sb-control-") as folder:
         async with fresh_database() as database, redis_server() as redis, aiohttp.ClientSession() as http:
             home = Path(folder)
-            settings = settings_for(home, database, redis.url, free_port())
+            settings = settings_for(home, database, redis.url, free_port()) | more
             service = ControlService(home, settings, redis, database, http)
             try:
                 await service.start()

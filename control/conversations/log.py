@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from control.conversations import projection
 from control.db.pool import Connection, Database, Json, storable
 from control.db.queries import load
-from switchboard.fact import Fact
+from switchboard.fact import Fact, ItemsRetracted
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class Log(Protocol):
         """The events of a conversation with a `seq` beyond `after`, in order."""
 
     async def items(self, conversation: str, *, limit: int | None = None) -> Sequence[Event]:
-        """The latest `limit` messages and tool calls (all without a limit), oldest first."""
+        """The latest `limit` messages and tool calls (all without a limit) that stand, oldest first."""
 
 
 class PostgresLog:
@@ -60,25 +60,53 @@ class PostgresLog:
 
     async def items(self, conversation: str, *, limit: int | None = None) -> Sequence[Event]:
         async with self._database.session() as connection:
-            rows = await connection.fetch(QUERIES["latest_items"], conversation, limit)
-        return events_in(rows[::-1])
+            return await latest_items(connection, conversation, limit)
 
 
 async def append_in(connection: Connection, facts: Sequence[Fact]) -> Sequence[Event]:
     """`Log.append` inside the caller's transaction, so that a change and its fact are one."""
     facts = [_in_utc(fact) for fact in facts]
-    conversations = sorted({storable(fact.conversation_id) for fact in facts})
-    await connection.execute(QUERIES["make_conversations"], conversations)
-    locked = await connection.fetch(QUERIES["lock_conversations"], conversations)
+    last = await lock(connection, sorted({storable(fact.conversation_id) for fact in facts}))
     # Read behind the lock: what another writer of these conversations recorded is seen here.
     known = {row["id"] for row in await connection.fetch(QUERIES["known_ids"], [fact.id for fact in facts])}
-    events = _numbered(facts, known, {row["id"]: row["last_seq"] for row in locked})
+    events = _numbered(facts, known, last)
     if events:
         await connection.execute(QUERIES["add_events"], *_columns(events))
         last = {storable(event.fact.conversation_id): event.seq for event in events}
         await connection.execute(QUERIES["advance_conversations"], list(last), list(last.values()))
         await projection.project(connection, QUERIES["project_call"], [event.fact for event in events])
+        await _retract(connection, events)
     return events
+
+
+async def lock(connection: Connection, conversations: Sequence[str]) -> dict[str, int]:
+    """Makes those that are missing; the last `seq` of each, which nobody else adds to until the transaction ends."""
+    await connection.execute(QUERIES["make_conversations"], conversations)
+    rows = await connection.fetch(QUERIES["lock_conversations"], conversations)
+    return {row["id"]: row["last_seq"] for row in rows}
+
+
+async def _retract(connection: Connection, events: Sequence[Event]) -> None:
+    for event in events:
+        match event.fact.body:
+            case ItemsRetracted(first=first, last=last):
+                conversation = storable(event.fact.conversation_id)
+                await connection.execute(QUERIES["retract_items"], conversation, first, min(last, event.seq))
+
+
+async def latest_items(connection: Connection, conversation: str, limit: int | None) -> list[Event]:
+    """The latest `limit` items that can be read and were not taken back, oldest first; all without a limit."""
+    found: list[Event] = []
+    before: int | None = None
+    while limit is None or len(found) < limit:
+        wanted = None if limit is None else limit - len(found)
+        rows = await connection.fetch(QUERIES["latest_items"], conversation, wanted, before)
+        found = [*events_in(rows[::-1]), *found]
+        if wanted is None or len(rows) < wanted:
+            break
+        # Only what could not be read is missing: what comes before takes its place.
+        before = rows[-1]["seq"]
+    return found
 
 
 def _numbered(facts: Sequence[Fact], known: set[UUID], last: Mapping[str, int]) -> list[Event]:

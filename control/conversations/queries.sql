@@ -45,9 +45,14 @@ ON CONFLICT (id) DO UPDATE SET
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
 WHERE conversation_id = $1 AND seq > $2 ORDER BY seq;
 
--- latest_items: newest first; the reader turns them round
+-- latest_items: newest first, before a place; the reader turns them round
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
-WHERE conversation_id = $1 AND kind = 'item' ORDER BY seq DESC LIMIT $2;
+WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND ($3::bigint IS NULL OR seq < $3)
+ORDER BY seq DESC LIMIT $2;
+
+-- retract_items: out of the history, not out of the log
+UPDATE events SET retracted = true
+WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND seq BETWEEN $2 AND $3;
 
 -- events_of_call: everything of one call in order
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
@@ -80,3 +85,15 @@ RETURNING id;
 
 -- forget_set_aside: the oldest beyond a count
 DELETE FROM refused_facts WHERE id <= $1::bigint - $2::bigint;
+
+-- begin_turn: true for the one who may go on with the conversation
+INSERT INTO turns (conversation_id, holder, until) VALUES ($1, $2, now() + make_interval(secs => $3::float))
+ON CONFLICT (conversation_id) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE turns.until < now()
+RETURNING true;
+
+-- renew_turn: by the holder alone
+UPDATE turns SET until = now() + make_interval(secs => $3::float) WHERE conversation_id = $1 AND holder = $2;
+
+-- end_turn: true when it was still the holder's
+DELETE FROM turns WHERE conversation_id = $1 AND holder = $2 RETURNING true;

@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from control import access, places
-from control.access import INTERNAL, OPERATOR, VIEWER, Actor, GuardedRoute
+from control import places
+from control.access import INTERNAL, OPERATOR, VIEWER, Actor, GuardedRoute, audit
 from control.conversations import calls
 from control.conversations.log import QUERIES
 from control.conversations.web import web_call
@@ -174,7 +174,7 @@ async def make_web_call(body: WebCallIn, request: Request, actor: Annotated[Acto
     """A call from a browser to a number: where to join, and a token for one room."""
     made = web_call(request.app.state.parts.settings, body.number)
     async with request.app.state.parts.database.transaction() as connection:
-        await access.audit(connection, actor, "call.web", str(made.call_id), {"number": body.number})
+        await audit(connection, actor, "call.web", str(made.call_id), {"number": body.number})
     return WebCallOut(**asdict(made))
 
 

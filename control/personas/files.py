@@ -9,7 +9,6 @@ import structlog
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from control import access
 from control.access import Actor
 from control.db.pool import Database
 from control.fields import Slug
@@ -37,7 +36,7 @@ async def load_once(database: Database, folder: Path) -> None:
     documents = _read_all(folder)
     actor = Actor("first start", None)
     async with database.transaction() as connection:
-        if not await connection.fetchval(access.QUERIES["reach_milestone"], MILESTONE):
+        if not await connection.fetchval(store.QUERIES["reach_milestone"], MILESTONE):
             return
         taken: dict[str, str] = {}
         for path, (slug, dialed, body) in documents:

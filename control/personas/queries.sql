@@ -72,3 +72,6 @@ INSERT INTO number_personas (number, position, slug, weight) VALUES ($1, $2, $3,
 
 -- remove_number: the personas stay
 DELETE FROM numbers WHERE number = $1 RETURNING number;
+
+-- reach_milestone: true for the one that reaches it first; others wait for its transaction
+INSERT INTO milestones (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING true;

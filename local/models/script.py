@@ -53,8 +53,17 @@ class ScriptedReply:
     tool_calls: Sequence[ScriptedCall] = ()
     recall: bool = False
 
-    def to(self, messages: Sequence[Mapping[str, Any]]) -> "ScriptedReply":
-        """The reply to these messages: with `recall` the digits that the user said in them, before the text."""
+    def to(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> "ScriptedReply":
+        """The reply to these messages: with `recall` the digits that the user said in them, before the text.
+
+        Tools are called once, and of those that are offered: behind a tool's result, or where there is none of them,
+        it is the text.
+        """
+        if self.tool_calls:
+            offered = {tool.get("function", {}).get("name") for tool in tools or ()}
+            left = () if messages[-1].get("role") == "tool" else self.tool_calls
+            calls = tuple(call for call in left if call.name in offered)
+            return ScriptedReply(None if calls else self.text or DEFAULT_REPLY, calls)
         if not self.recall:
             return self
         digits = ", ".join(re.findall(r"\d", " ".join(map(_said_by_user, messages))))

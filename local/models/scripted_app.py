@@ -90,7 +90,7 @@ async def _chat(request: web.Request) -> web.StreamResponse:
         return failed
     asked, times = wire.read_chat(await routes.body(request)), due.script.times
     first_s = times.first_token_ms / 1000 - due.passed_s()
-    reply = due.script.reply.to(asked.messages)
+    reply = due.script.reply.to(asked.messages, asked.tools)
     stall_s = HANG_S if due.stalls else 0.0
     return await routes.chat(request, asked, reply, first_s=first_s, each_s=times.token_ms / 1000, stall_s=stall_s)
 

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from control.access.throttle import OF_ADDRESS, Throttle
 from control.jobs.progress import channel
 from local import redis
 from switchboard import stream
@@ -160,7 +161,11 @@ async def test_control_may_record_what_others_report(valkey: Valkey) -> None:
             pipe.xdel(stream.STREAM, *ids)
             assert await pipe.execute() == [2, 2]
         assert await client.xlen(stream.STREAM) == 0 and await asks(client)
+        await Throttle(client).address("192.0.2.1")
+        counted = [key async for key in client.scan_iter("limits:*")]
+        assert len(counted) == len(OF_ADDRESS) and all("192.0.2.1" in key for key in counted)
         await refused(client, "GET", stream.persona_key("15550100001"))
+        await refused(client, "EVAL", "return redis.call('get', KEYS[1])", "1", stream.persona_key("15550100001"))
 
 
 @promise("deploy.valkey")

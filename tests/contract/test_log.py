@@ -134,7 +134,7 @@ async def test_a_row_that_cannot_be_read_is_skipped_and_logged(
         await connection.execute("UPDATE events SET body = '\"broken\"' WHERE id = $1", facts[1].id)
         await connection.execute("UPDATE events SET kind = 'item', body = '{}' WHERE id = $1", facts[2].id)
     assert [event.fact for event in await log.read(shared)] == [facts[0], facts[3]]
-    assert [event.fact for event in await log.items(shared, limit=3)] == [facts[3]]
+    assert [event.fact for event in await log.items(shared, limit=2)] == [facts[0], facts[3]]
     assert "event_skipped" in caplog.text + capsys.readouterr().out
 
 

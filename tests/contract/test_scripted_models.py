@@ -49,7 +49,8 @@ async def hear(http: aiohttp.ClientSession, url: str, samples: sound.Samples) ->
 
 async def think(http: aiohttp.ClientSession, url: str) -> list[tuple[float, dict[str, Any]]]:
     """The chunks of a streamed reply, each with the seconds since it was asked for."""
-    body = {"messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    tools = [{"type": "function", "function": {"name": "end_call", "parameters": {}}}]
+    body = {"messages": [{"role": "user", "content": "Hello"}], "tools": tools, "stream": True}
     asked = time.monotonic()
     async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
         return [
@@ -96,7 +97,9 @@ async def test_it_thinks_and_speaks_in_its_times(models: str, http: aiohttp.Clie
 
 
 @promise("scripted.reply")
-async def test_it_says_or_calls_what_it_is_told(models: str, http: aiohttp.ClientSession) -> None:
+async def test_it_says_what_it_is_told_and_calls_the_tools_it_is_offered(
+    models: str, http: aiohttp.ClientSession
+) -> None:
     assert await tell(http, models, "times", {"first_token_ms": 0, "token_ms": 0}) == 200
     assert await tell(http, models, "reply", {"tool_calls": [{"name": "end_call", "arguments": {}}]}) == 200
     last = (await think(http, models))[-1][1]

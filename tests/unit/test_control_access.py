@@ -1,13 +1,18 @@
 """Who may ask what of control."""
 
+import base64
+import hashlib
+import re
 from typing import Any, cast
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from control import access
-from control.access import Actor, GuardedRoute, Needs, Open, Role, declared
+from control.access import Actor, GuardedRoute, Needs, Open, Role, cookies, declared, page, tokens
+from control.access.throttle import network_of
+from control.access.tokens import LinkToken
 from control.app import PUBLIC_PATHS, ROUTERS, Parts, create_app
 from control.errors import Forbidden, Unauthorized
 
@@ -36,18 +41,20 @@ def test_a_route_without_a_declaration_cannot_be_made() -> None:
         router.get("/open")(lambda: None)
 
 
-def test_only_health_and_metrics_are_open_to_everyone() -> None:
+def test_only_health_metrics_and_sign_in_are_open_to_everyone() -> None:
     assert {route.path for route in routes() if isinstance(declared(route.dependant), Open)} == {
         "/health",
         "/metrics",
+        "/sign-in",
     }
 
 
-def test_changes_need_an_operator_or_an_admin() -> None:
+def test_changes_of_more_than_ones_own_sessions_need_an_operator_or_an_admin() -> None:
     for route in routes():
         guard = declared(route.dependant)
         if isinstance(guard, Needs) and route.methods != {"GET"} and guard.role is not None:
-            needed = Role.OPERATOR if route.path.startswith(("/calls/web", "/blocklist", "/tasks")) else Role.ADMIN
+            own = Role.VIEWER if route.path.startswith(("/sign-out", "/browser-sessions")) else Role.ADMIN
+            needed = Role.OPERATOR if route.path.startswith(("/calls/web", "/blocklist", "/tasks")) else own
             assert guard.role is needed, route.path
 
 
@@ -79,6 +86,58 @@ def test_nobody_is_asked_to_show_a_key() -> None:
 
 
 def test_keys_are_long_and_never_the_same_and_kept_as_hashes() -> None:
-    keys = {access.new_key() for _ in range(100)}
+    keys = {tokens.new_key() for _ in range(100)}
     assert len(keys) == 100
-    assert all(len(key) >= 43 and key.encode() not in access.hashed(key) for key in keys)
+    assert all(len(key) >= 43 and key.encode() not in tokens.hashed(key) for key in keys)
+
+
+def test_what_the_installation_does_by_itself_is_nobodys() -> None:
+    with pytest.raises(Forbidden, match="nobody's"):
+        _ = Actor("internal", None).owner
+    assert Actor("key:k", Role.VIEWER, UUID(int=1)).owner == UUID(int=1)
+
+
+def test_a_links_token_is_read_as_it_was_written_and_nothing_else_is_one() -> None:
+    token = LinkToken(uuid4(), tokens.new_secret())
+    assert LinkToken.read(str(token)) == token
+    for none in (
+        "",
+        ".",
+        "x",
+        str(token)[1:],
+        f"{token} ",
+        f"{token}\n",
+        str(token).upper(),
+        "0" * 32 + "." + "é" * 43,
+    ):
+        assert LinkToken.read(none) is None, none
+
+
+def test_the_token_of_a_change_is_bound_to_its_session_and_does_not_show_it() -> None:
+    one, other = tokens.new_secret(), tokens.new_secret()
+    assert cookies.csrf_token(one) == cookies.csrf_token(one) != cookies.csrf_token(other)
+    assert cookies.csrf_token(one) not in one
+
+
+def test_the_page_behind_a_link_runs_its_own_script_alone() -> None:
+    policy = page.HEADERS["Content-Security-Policy"]
+    script = re.findall(r"<script>(.*?)</script>", page.HTML, re.DOTALL)
+    [digest] = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in script)
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    assert not re.search(r"\son\w+=|\sstyle=|src=|href=", page.HTML)
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        ("a name", "unknown"),
+    ],
+)
+def test_tries_are_counted_for_what_one_customer_has_for_himself(address: str, counted: str) -> None:
+    assert network_of(address) == counted

@@ -11,10 +11,12 @@ import structlog
 from fastapi import APIRouter, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
-from control import access
-from control.access import ADMIN, QUERIES, Actor, GuardedRoute, Role
+from control.access import tokens
+from control.access.actor import Actor, Role
+from control.access.guard import ADMIN, GuardedRoute
+from control.access.trail import QUERIES, audit
 from control.db.pool import Connection, Database
-from control.errors import Conflict, NotFound, documented
+from control.errors import BadRequest, Conflict, NotFound, documented
 from control.fields import Text
 from switchboard.settings import SettingsError
 
@@ -28,13 +30,18 @@ routes = APIRouter(
 
 
 class NewKey(BaseModel):
-    """What an admin asks for. Without `expires_at` the key lasts until it is revoked."""
+    """What an admin asks for. Without `expires_at` the key lasts until it is revoked.
+
+    What is made with a key belongs to `user_id`, else to who made the key; it may never more than its owner.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Text, Field(min_length=1, max_length=100)]
     role: Literal["viewer", "operator", "admin"]
     expires_at: AwareDatetime | None = None
+    may_listen: bool = Field(False, description="May listen to recordings, when its owner may.")
+    user_id: UUID | None = None
 
     @field_validator("expires_at")
     @classmethod
@@ -48,8 +55,10 @@ class ApiKey(BaseModel):
     """A key, without the key itself."""
 
     id: UUID
+    user_id: UUID
     name: str
     role: Literal["viewer", "operator", "admin"]
+    may_listen: bool
     created_at: datetime
     created_by: str
     expires_at: datetime | None
@@ -69,9 +78,12 @@ class ApiKeys(BaseModel):
 @routes.post("", status_code=201, responses=documented(413))
 async def make_key(body: NewKey, request: Request, actor: Annotated[Actor, ADMIN]) -> ShownKey:
     """Makes a key. The answer is the only place where it is ever shown."""
-    key = access.new_key()
+    key = tokens.new_key()
     async with request.app.state.parts.database.transaction() as connection:
-        made = await _add(connection, actor, body, key)
+        owner = body.user_id or actor.owner
+        if not await connection.fetchval(QUERIES["user_there"], owner):
+            raise BadRequest("user_id: there is no such user.")
+        made = await _add(connection, actor, owner, body, key)
     return ShownKey(**made, key=key)
 
 
@@ -94,15 +106,15 @@ async def revoke_key(key_id: UUID, request: Request, actor: Annotated[Actor, ADM
         if _rules(row) and not await connection.fetchval(QUERIES["admins_besides"], key_id):
             raise Conflict("This is the last admin's key without an expiry; make another one first.")
         await connection.execute(QUERIES["revoke_key"], key_id)
-        await access.audit(connection, actor, "api_key.revoked", str(key_id), {"name": row["name"]})
+        await audit(connection, actor, "api_key.revoked", str(key_id), {"name": row["name"]})
 
 
-async def _add(connection: Connection, actor: Actor, new: NewKey, key: str) -> dict[str, Any]:
-    made = uuid4()
+async def _add(connection: Connection, actor: Actor, owner: UUID, new: NewKey, key: str) -> dict[str, Any]:
+    made, kept = uuid4(), tokens.hashed(key)
     await connection.execute(
-        QUERIES["add_key"], made, new.name, new.role, access.hashed(key), actor.name, new.expires_at
+        QUERIES["add_key"], made, owner, new.name, new.role, new.may_listen, kept, actor.name, new.expires_at
     )
-    await access.audit(connection, actor, "api_key.made", str(made), {"name": new.name, "role": new.role})
+    await audit(connection, actor, "api_key.made", str(made), {"name": new.name, "role": new.role})
     row = await connection.fetchrow(QUERIES["key"], made)
     return dict(row or {})
 
@@ -123,7 +135,8 @@ async def ensure_first_key(database: Database, home: Path) -> None:
             return
         key = _key_in(home / FILE)
         actor = Actor("first start", None)
-        await _add(connection, actor, NewKey(name="first admin", role="admin"), key)
+        owner = await connection.fetchval(QUERIES["first_admin"])
+        await _add(connection, actor, owner, NewKey(name="first admin", role="admin", may_listen=True), key)
     log.info("first_admin", file=str(home / FILE))
 
 
@@ -132,7 +145,7 @@ def _key_in(path: Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if path.exists():
             return _read(path)
-        key = access.new_key()
+        key = tokens.new_key()
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w") as opened:
             opened.write(key + "\n")
@@ -143,7 +156,7 @@ def _key_in(path: Path) -> str:
 
 def _read(path: Path) -> str:
     key = path.read_text(encoding="utf-8", errors="replace").strip()
-    if not key.startswith(access.PREFIX) or len(key) < 40:
+    if not key.startswith(tokens.KEY_PREFIX) or len(key) < 40:
         raise SettingsError(f"{path} holds no API key: remove the file, and a new one is made.")
     path.chmod(0o600)
     return key

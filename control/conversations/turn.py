@@ -1,0 +1,119 @@
+"""One turn of an agent in a conversation: begun by one at a time, and added to the history whole or not at all."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import structlog
+from agents import TResponseInputItem
+from agents.memory import SessionSettings
+
+from control.conversations.log import QUERIES, append_in, lock
+from control.conversations.session import DatabaseSession
+from control.db.pool import DatabaseAway
+from control.errors import Conflict
+from switchboard.fact import Fact, Item, Source
+
+log = structlog.get_logger(__name__)
+
+# Of a process that dies in a turn, others wait this long for the conversation.
+LEASE_S = 15.0
+RENEW_S = 5.0
+BUSY = "The conversation is busy with another turn: wait for its answer, then send this again."
+
+
+class Turn:
+    """The session that a run is given: it reads the history, and keeps what is added until `keep`."""
+
+    def __init__(self, session: DatabaseSession, holder: UUID) -> None:
+        self.session_id = session.session_id
+        self.session_settings: SessionSettings | None = session.session_settings
+        self._session = session
+        self._holder = holder
+        self._added: list[TResponseInputItem] = []
+        self.is_first = False
+        """Whether the kept turn is the first that the conversation holds."""
+
+    async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
+        found = [*await self._session.get_items(limit), *self._added]
+        if limit is None and self.session_settings is not None:
+            limit = self.session_settings.limit
+        if limit is None:
+            return found
+        return found[-limit:] if limit > 0 else []
+
+    async def add_items(self, items: list[TResponseInputItem]) -> None:
+        self._added += items
+
+    async def pop_item(self) -> TResponseInputItem | None:
+        return self._added.pop() if self._added else await self._session.pop_item()
+
+    async def clear_session(self) -> None:
+        self._added.clear()
+        await self._session.clear_session()
+
+    async def keep_instead(self, items: list[TResponseInputItem], begun: str) -> None:
+        """`keep`, of these items instead of what was added."""
+        self._added = items
+        await self.keep(begun)
+
+    async def keep(self, begun: str = "") -> None:
+        """Adds all of the turn to the history; `begun` is an answer that was broken off.
+
+        Raises `Conflict` when the conversation went on without us, `DatabaseAway`, and `ValueError` for an item that
+        is no JSON object.
+        """
+        facts = self._session.facts(self._added) + ([_broken_off(self.session_id, begun)] if begun else [])
+        keeping = asyncio.create_task(self._keep(facts), name="turn.keep")
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            # A client that goes away in this moment has heard all of it: the turn is not lost with them.
+            await asyncio.wait([keeping])
+            raise
+
+    async def _keep(self, facts: list[Fact]) -> None:
+        async with self._session.database.transaction() as connection:
+            if await connection.fetchval(QUERIES["end_turn"], self.session_id, self._holder) is None:
+                raise Conflict(BUSY)
+            self.is_first = (await lock(connection, [self.session_id]))[self.session_id] == 0
+            await append_in(connection, facts)
+
+
+def _broken_off(session_id: str, text: str) -> Fact:
+    item = {"role": "assistant", "content": text}
+    return Fact(
+        conversation_id=session_id,
+        source=Source.CONTROL,
+        body=Item.model_validate({"item": item, "interrupted": True}),
+    )
+
+
+@contextlib.asynccontextmanager
+async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
+    """The next turn of the conversation, ours until the body ends. Raises `Conflict` when it is another's."""
+    database, holder = session.database, uuid4()
+    async with database.session() as connection:
+        if await connection.fetchval(QUERIES["begin_turn"], session.session_id, holder, LEASE_S) is None:
+            raise Conflict(BUSY)
+    renewing = asyncio.create_task(_renew(session, holder), name="turn.renew")
+    try:
+        yield Turn(session, holder)
+    finally:
+        renewing.cancel()
+        await asyncio.wait([renewing])
+        # One that cannot be given back now is free when its time is over.
+        with contextlib.suppress(DatabaseAway):
+            async with database.session() as connection:
+                await connection.execute(QUERIES["end_turn"], session.session_id, holder)
+
+
+async def _renew(session: DatabaseSession, holder: UUID) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S)
+        try:
+            async with session.database.session() as connection:
+                await connection.execute(QUERIES["renew_turn"], session.session_id, holder, LEASE_S)
+        except DatabaseAway as error:
+            log.warning("turn_not_renewed", error=str(error))
