@@ -5,7 +5,8 @@ import asyncio
 import functools
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import psycopg.conninfo
 import structlog
@@ -33,6 +34,7 @@ async def serve(settings: Settings, share: Share, catalogue: Catalogue, schedule
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, functools.partial(_stop, main))
+    loop.set_exception_handler(_left)
     redis = stream.connect(settings.redis_url)
     try:
         async with migrated_database(settings) as database:
@@ -49,6 +51,11 @@ def _stop(main: "asyncio.Task[object] | None") -> None:
     if main is not None and not main.cancelling():
         log.info("worker_drains")
         main.cancel()
+
+
+def _left(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Procrastinate awaits no job whose end it could not write down; the task is found by its row."""
+    log.warning("worker_left_error", what=context["message"], error=repr(context.get("exception")))
 
 
 def _check(url: str) -> None:

@@ -138,7 +138,7 @@ class Workshop:
 
     async def open_gate(self, task: UUID) -> None:
         async with self.database.session() as connection:
-            await connection.execute("INSERT INTO gates VALUES ($1)", task)
+            await connection.execute("INSERT INTO gates VALUES ($1) ON CONFLICT DO NOTHING", task)
 
     async def rows(self, statement: str) -> Sequence[Row]:
         async with self.database.session() as connection:

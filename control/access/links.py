@@ -34,7 +34,6 @@ async def make(connection: Connection, actor: Actor, user: User, lasts: timedelt
     expires_at = await connection.fetchval(
         QUERIES["add_link"], token.id, user.id, hashed(token.secret), actor.name, lasts
     )
-    await connection.execute(QUERIES["forget_links"])
     await audit(connection, actor, "link.made", str(user.id), {"handle": user.handle, "link": str(token.id)})
     return Link(str(token), expires_at)
 

@@ -8,6 +8,14 @@ WHERE k.hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expire
 INSERT INTO api_keys (id, user_id, name, role, may_listen, hash, created_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
+-- expire_keys: keys whose time is over open nothing; from here on the list and the audit log say so
+WITH expired AS (
+    UPDATE api_keys SET revoked_at = expires_at
+    WHERE revoked_at IS NULL AND expires_at <= now() RETURNING id, name
+)
+INSERT INTO audit (actor, action, subject, detail)
+SELECT 'job:expire', 'api_key.expired', id::text, jsonb_build_object('name', name) FROM expired;
+
 -- list_keys: every key that ever was, newest first
 SELECT id, user_id, name, role, may_listen, created_at, created_by, expires_at, revoked_at FROM api_keys
 ORDER BY created_at DESC, id LIMIT 1000;

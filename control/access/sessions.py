@@ -41,7 +41,6 @@ async def open_for(connection: Connection, user: User, browser: str) -> Opened:
     expires_at = await connection.fetchval(
         QUERIES["add_session"], session_id, user.id, hashed(token), storable(browser)[:_BROWSER_KEPT], LASTS
     )
-    await connection.execute(QUERIES["forget_sessions"])
     actor = Actor(f"user:{user.handle}", None, user.id)
     await audit(connection, actor, "session.opened", str(session_id))
     return Opened(token, expires_at)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -17,17 +18,16 @@ log = structlog.get_logger(__name__)
 
 # So many starts without an end: the job takes its workers with it.
 MOST_ATTEMPTS = 10
-AWAY_PAUSE_S = 2.0
 UNKNOWN_PAUSES_S = (30.0, 120.0, 600.0)
 _PASSING = (RedisError, OSError, TimeoutError)
 
 
 class Again(Exception):
-    """The task waits for another attempt after `pause_s`."""
+    """The task waits for another attempt, not before `at` by Postgres' clock; None is at once."""
 
-    def __init__(self, pause_s: float) -> None:
-        super().__init__(f"again in {pause_s} s")
-        self.pause_s = pause_s
+    def __init__(self, at: datetime | None = None) -> None:
+        super().__init__(f"again at {at}")
+        self.at = at
 
 
 class Attempts:
@@ -53,7 +53,7 @@ class Attempts:
                 await self._to_an_end(run, self._catalogue.get(row["kind"]))
         except DatabaseAway as error:
             log.warning("task_interrupted", task=str(task), error=str(error))
-            raise Again(AWAY_PAUSE_S) from None
+            raise Again from None
 
     async def _to_an_end(self, run: Run, job: Job | None) -> None:
         log.info("task_begun")
@@ -100,14 +100,15 @@ class Attempts:
         pause_s = pauses_s[run.faults] if run.faults < len(pauses_s) else None
         log.warning("task_failed" if pause_s is None else "task_set_back", why=sentence, pause_s=pause_s)
         query = "fail_task" if pause_s is None else "set_back"
-        if await self._one(query, run.task, run.attempt, sentence) and pause_s is not None:
-            raise Again(pause_s)
+        row = await self._one(query, run.task, run.attempt, sentence)
+        if row is not None and pause_s is not None:
+            raise Again(row["asked_at"] + timedelta(seconds=pause_s))
 
     async def _give_back(self, run: Run) -> None:
-        log.info("task_given_back")
         # Without it the task is found like one whose worker died.
         with suppress(DatabaseAway):
-            await self._one("give_back", run.task, run.attempt)
+            if await self._one("give_back", run.task, run.attempt) is not None:
+                log.info("task_given_back")
 
     async def _one(self, query: str, *args: object) -> Row | None:
         """The task's row after a change of it, which is told; None when the change did not apply."""

@@ -1,9 +1,12 @@
 """What keeps the database tidy: statements that may run at any time, and again."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from control.db.queries import load
 from control.jobs.job import QUERIES, Result, Run
 
+_ACCESS = load(Path(__file__).parent.parent / "access")
 STATEMENT_S = 120.0
 # What is of no use any more, and what has an expiry, each with the statement that ends it.
 CLEAN_UP = {
@@ -12,7 +15,9 @@ CLEAN_UP = {
     "refused_facts": QUERIES["forget_refused_facts"],
 }
 EXPIRIES = {
-    "api_keys": QUERIES["expire_keys"],
+    "api_keys": _ACCESS["expire_keys"],
+    "browser_sessions": _ACCESS["forget_sessions"],
+    "sign_in_links": _ACCESS["forget_links"],
 }
 
 

@@ -44,7 +44,7 @@ WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *;
 
 -- set_back: after a fault that may pass the task waits for another attempt
 UPDATE tasks SET state = 'queued', faults = faults + 1, error = $3
-WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *;
+WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *, now() AS asked_at;
 
 -- give_back: an attempt that was interrupted leaves the task to the next one
 UPDATE tasks SET state = 'queued' WHERE id = $1 AND attempts = $2 AND state = 'processing' RETURNING *;
@@ -95,11 +95,3 @@ DELETE FROM tasks WHERE finished_at < now() - interval '7 days';
 
 -- forget_refused_facts: what nobody looked at in three months
 DELETE FROM refused_facts WHERE at < now() - interval '90 days';
-
--- expire_keys: keys whose time is over open nothing; from here on the list and the audit log say so
-WITH expired AS (
-    UPDATE api_keys SET revoked_at = expires_at
-    WHERE revoked_at IS NULL AND expires_at <= now() RETURNING id, name
-)
-INSERT INTO audit (actor, action, subject, detail)
-SELECT 'job:expire', 'api_key.expired', id::text, jsonb_build_object('name', name) FROM expired;

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -94,7 +94,9 @@ class Working:
                 await self._work()
                 log.warning("worker_starts_again")
             except (DatabaseAway, ProcrastinateException, psycopg.Error) as error:
-                log.warning("worker_waits", pause_s=pause_s, error=f"{type(error).__name__}: {error}")
+                log.warning(
+                    "worker_waits", pause_s=pause_s, error=f"{type(error).__name__}: {error.__cause__ or error}"
+                )
             except Exception:
                 # The border of the worker: a fault in it must not end the work of all later jobs.
                 log.exception("worker_broke", pause_s=pause_s)
@@ -136,7 +138,7 @@ class Working:
         except asyncio.CancelledError:
             if context.abort_reason() is AbortReason.USER_REQUEST:
                 raise JobAborted from None
-            raise Again(0) from None
+            raise Again from None
 
     async def _keep_always(self) -> None:
         """Beats, recovers what dead workers left, and keeps to the schedule."""
@@ -185,4 +187,4 @@ class _Later(procrastinate.BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Any) -> procrastinate.RetryDecision | None:
         if not isinstance(exception, Again):
             return None
-        return procrastinate.RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=exception.pause_s))
+        return procrastinate.RetryDecision(retry_at=exception.at)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from bench import jobs as bench
 from control.db.pool import open_database
 from control.jobs.engine import PostgresJobs
 from control.jobs.job import Overtaken, Passing
@@ -194,6 +196,12 @@ async def test_a_job_whose_worker_is_killed_runs_again_and_has_its_effect_once(s
     assert [row["attempt"] for row in await shop.trials("effect")] == [4]
 
 
+@promise("jobs.killed")
+async def test_workers_killed_in_mid_job_and_as_one_ends_double_no_effect() -> None:
+    figures = await bench.run(2, random.Random(1))
+    assert [target.what for target in figures.targets if not target.met] == []
+
+
 @promise("jobs.overtaken")
 async def test_an_attempt_that_was_taken_for_dead_changes_nothing_any_more(shop: Workshop) -> None:
     task = await shop.enqueue("held")
@@ -307,6 +315,7 @@ async def test_a_worker_outlives_postgres_and_nothing_is_lost(shop: Workshop) ->
         for task in (*tasks, held):
             assert (await shop.ended(task, AGAIN_S)).state == "completed"
         assert worker.process.returncode is None
+        assert "Traceback" not in worker.log()
     assert sorted(row["task"] for row in await shop.trials("effect")) == sorted((*tasks, held))
 
 
@@ -363,7 +372,7 @@ async def test_workers_started_again_and_again_tidy_up_once_an_hour(shop: Worksh
     ended = {row["kind"]: row for row in await shop.rows("SELECT * FROM tasks WHERE kind <> 'urgent'")}
     assert len(await shop.rows("SELECT FROM tasks WHERE kind <> 'urgent'")) == len(ended) == 2
     assert ended["clean_up"]["result"] == {"jobs": 1, "tasks": 1, "refused_facts": 1}
-    assert ended["expire"]["result"] == {"api_keys": 1}
+    assert ended["expire"]["result"] == {"api_keys": 1, "browser_sessions": 1, "sign_in_links": 1}
     assert [row["why"] for row in await shop.rows("SELECT why FROM refused_facts")] == ["new"]
     [key] = await shop.rows("SELECT expires_at, revoked_at FROM api_keys WHERE name = 'over'")
     assert key["revoked_at"] == key["expires_at"]
@@ -374,7 +383,7 @@ async def test_workers_started_again_and_again_tidy_up_once_an_hour(shop: Worksh
 
 
 async def _leave_behind(shop: Workshop) -> None:
-    """A task, a job, a refused fact and a key that are over, and one of each that is not."""
+    """A task, a job, a refused fact, a key, a session and a link that are over, and of most one that is not."""
     for statement in (
         "INSERT INTO tasks (id, kind, state, finished_at)"
         " VALUES (gen_random_uuid(), 'note', 'completed', now() - interval '8 days')",
@@ -386,9 +395,15 @@ async def _leave_behind(shop: Workshop) -> None:
         " FROM procrastinate_jobs WHERE task_name = 'new'",
         "INSERT INTO refused_facts (at, why, entry)"
         " VALUES (now() - interval '91 days', 'old', ''), (now(), 'new', '')",
-        "INSERT INTO api_keys (id, name, role, hash, created_by, expires_at) VALUES"
-        " (gen_random_uuid(), 'over', 'viewer', '1', 't', now() - interval '1 day'),"
-        " (gen_random_uuid(), 'good', 'viewer', '2', 't', now() + interval '1 day')",
+        "INSERT INTO api_keys (id, user_id, name, role, hash, created_by, expires_at)"
+        " SELECT gen_random_uuid(), users.id, keys.name, 'viewer', keys.name::bytea, 't', now() + age FROM users,"
+        " (VALUES ('over', interval '-1 day'), ('good', interval '1 day')) AS keys (name, age)",
+        "INSERT INTO browser_sessions (id, user_id, hash, browser, expires_at)"
+        " SELECT gen_random_uuid(), id, age::text::bytea, '', now() - age"
+        " FROM users, (VALUES (interval '31 days'), (interval '1 day')) AS over (age)",
+        "INSERT INTO sign_in_links (id, user_id, hash, created_by, expires_at)"
+        " SELECT gen_random_uuid(), id, '', 't', now() - age"
+        " FROM users, (VALUES (interval '31 days'), (interval '1 day')) AS over (age)",
     ):
         await shop.rows(statement)
 
