@@ -28,9 +28,13 @@ _QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
 class PostgresServer:
-    """A cluster in a temporary folder, reached by a Unix socket. Its methods block."""
+    """A cluster in a temporary folder, reached by a Unix socket. Its methods block.
 
-    def __init__(self) -> None:
+    `durable`: every commit is on disk before it is answered, as where it matters; slower than tests need.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._options = () if durable else _QUICK
         self._folder = Path(tempfile.mkdtemp(prefix="sb-pg-"))
         self._sockets = self._folder / "run"
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,7 +49,9 @@ class PostgresServer:
         part = postgres.part(self._folder, self._sockets, os.environ)
         command = _run(part.prepare(lambda _text: None))
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([*command.argv, *_QUICK], stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                [*command.argv, *self._options], stdout=log, stderr=log, start_new_session=True
+            )
         _run(asyncio.wait_for(until_ready(part), START_S))
 
     def kill(self) -> None:

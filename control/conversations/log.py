@@ -13,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from control.conversations import projection
-from control.db.pool import Connection, Database, Json, storable
+from control.db.pool import Connection, Database, Json, Row, storable
 from control.db.queries import load
 from switchboard.fact import Fact, ItemsRetracted
 
@@ -81,8 +81,13 @@ async def append_in(connection: Connection, facts: Sequence[Fact]) -> Sequence[E
 
 async def lock(connection: Connection, conversations: Sequence[str]) -> dict[str, int]:
     """Makes those that are missing; the last `seq` of each, which nobody else adds to until the transaction ends."""
-    await connection.execute(QUERIES["make_conversations"], conversations)
-    rows = await connection.fetch(QUERIES["lock_conversations"], conversations)
+    rows: Sequence[Row] = []
+    if len(conversations) == 1:
+        rows = await connection.fetch(QUERIES["lock_conversations"], conversations)
+    # Of several all are made first: who held some while making others could wait in a ring.
+    if not rows:
+        await connection.execute(QUERIES["make_conversations"], conversations)
+        rows = await connection.fetch(QUERIES["lock_conversations"], conversations)
     return {row["id"]: row["last_seq"] for row in rows}
 
 
