@@ -26,6 +26,9 @@ from tests.promises import promise
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# How somebody stops being an admin.
+TAKEN_AWAY: tuple[tuple[str, dict[str, Any]], ...] = (("DELETE", {}), ("PATCH", {"json": {"role": "operator"}}))
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def control() -> AsyncIterator[ControlService]:
@@ -344,11 +347,25 @@ async def test_of_two_admins_who_remove_or_demote_each_other_at_once_one_stays(o
 
 
 @promise("access.last_admin")
+async def test_the_last_lasting_admins_key_stays_whoever_has_it(own_control: ControlService) -> None:
+    control = own_control
+    body = {"handle": "ida", "role": "admin"}
+    ida = (await control.request("POST", "/invites", json=body)).body["user"]["id"]
+    lasting = {"name": "ida's", "role": "admin", "user_id": ida}
+    key = (await control.request("POST", "/api-keys", json=lasting)).body["key"]
+    keys = (await control.request("GET", "/api-keys")).body["api_keys"]
+    first = next(one["id"] for one in keys if one["name"] == "first admin")
+    assert (await control.request("DELETE", f"/api-keys/{first}", key=key)).status == 204
+    for method, more in TAKEN_AWAY:
+        refused = await control.request(method, f"/users/{ida}", key=key, **more)
+        assert (refused.status, "key" in refused.body["message"]) == (409, True), method
+
+
+@promise("access.last_admin")
 async def test_the_last_admin_is_neither_removed_nor_demoted(own_control: ControlService) -> None:
     control = own_control
     admin = await first_admin(control)
-    tried: tuple[tuple[str, dict[str, Any]], ...] = (("DELETE", {}), ("PATCH", {"json": {"role": "operator"}}))
-    for method, more in tried:
+    for method, more in TAKEN_AWAY:
         refused = await control.request(method, f"/users/{admin}", **more)
         assert (refused.status, refused.body["code"]) == (409, "conflict")
     assert (await control.request("PATCH", f"/users/{admin}", json={"role": "admin"})).status == 200
@@ -386,6 +403,17 @@ async def test_tries_are_limited_for_an_address_with_redis_and_without(own_contr
     await control.redis.start()
     assert (await Browser(control).sign_in(await link(control, vera["id"]))).status == 200
     assert control.log().count("sign_ins_counted_alone") == 1
+
+
+@promise("access.throttle")
+async def test_what_somebody_says_of_their_address_counts_from_a_trusted_proxy_alone() -> None:
+    async with control_service() as control:
+        tries = [await Browser(control).sign_in("nonsense") for _ in range(21)]
+        assert [one.status for one in tries] == [401] * 20 + [429]
+        over_https = Browser(control, own_address() | {"X-Forwarded-Proto": "https"})
+        assert (await over_https.sign_in("nonsense")).status == 429
+        other = Browser(control)
+        assert (await other.ask("GET", "/sign-in")).status == 200
 
 
 @promise("access.throttle")
