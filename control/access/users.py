@@ -99,9 +99,9 @@ async def remove(connection: Connection, actor: Actor, user_id: UUID) -> None:
 
 async def _keep_an_admin(connection: Connection, user: User) -> None:
     """Raises `Conflict` when nobody, or no lasting key, could rule without this user. The users are locked."""
-    if user.role != Role.ADMIN.word or user.joined_at is None:
+    if user.role != Role.ADMIN.word:
         return
-    if not await connection.fetchval(QUERIES["other_admins"], user.id):
+    if user.joined_at is not None and not await connection.fetchval(QUERIES["other_admins"], user.id):
         raise Conflict(f"{user.handle} is the last admin; make another user an admin first.")
     await connection.execute(QUERIES["lock_keys"])
     if not await connection.fetchval(QUERIES["has_lasting_key"], user.id):

@@ -46,12 +46,14 @@ def test_status_says_where_everything_is_once_it_is_ready(own: LocalStack) -> No
 
 @promise("stack.secrets")
 def test_what_is_secret_is_closed_to_others(own: LocalStack) -> None:
-    for name in ("keys.json", "admin.key", "run/environment.json", "run/livekit.yaml", "run/valkey.conf"):
+    closed = ("keys.json", "admin.key", "sign-in.link", "run/environment.json", "run/livekit.yaml", "run/valkey.conf")
+    for name in closed:
         assert stat.S_IMODE((own.home / name).stat().st_mode) == 0o600, name
     logs = own.logs()
     for name in ("LIVEKIT_API_SECRET", "INTERNAL_TOKEN", "REDIS_URL"):
         assert own.env[name] not in logs, name
     assert own.admin_key not in logs
+    assert (own.home / "sign-in.link").read_text().strip().partition("#")[2] not in logs
     running = " ".join(word for pid in _processes(own.home) for word in psutil.Process(pid).cmdline())
     assert own.env["LIVEKIT_API_SECRET"] not in running
 

@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import re
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection
 
 from control.access import Actor, GuardedRoute, Needs, Open, Role, cookies, declared, page, tokens
 from control.access.throttle import network_of
@@ -117,6 +119,27 @@ def test_the_token_of_a_change_is_bound_to_its_session_and_does_not_show_it() ->
     one, other = tokens.new_secret(), tokens.new_secret()
     assert cookies.csrf_token(one) == cookies.csrf_token(one) != cookies.csrf_token(other)
     assert cookies.csrf_token(one) not in one
+
+
+@pytest.mark.parametrize(
+    ("scheme", "known_by", "secure"),
+    [
+        ("http", "", False),
+        ("http", "http://calls.example.com", False),
+        ("https", "", True),
+        ("wss", "", True),
+        ("http", "https://calls.example.com", True),
+    ],
+)
+def test_a_cookie_is_for_https_where_browsers_use_it(scheme: str, known_by: str, secure: bool) -> None:
+    parts = SimpleNamespace(settings=SimpleNamespace(control_public_url=known_by))
+    app = SimpleNamespace(state=SimpleNamespace(parts=parts))
+    kind = "websocket" if scheme.startswith("ws") else "http"
+    headers = [(b"host", b"inside"), (b"cookie", b"switchboard=plain; __Host-switchboard=closed")]
+    scope = {"type": kind, "scheme": scheme, "path": "/", "headers": headers, "app": app}
+    connection = HTTPConnection(scope)
+    assert cookies.is_secure(connection) is secure
+    assert cookies.shown(connection) == ("closed" if secure else "plain")
 
 
 def test_the_page_behind_a_link_runs_its_own_script_alone() -> None:
