@@ -98,12 +98,12 @@ async def fresh_database() -> AsyncIterator[str]:
         await _execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def query(url: str, statement: str) -> list[dict[str, Any]]:
-    """The rows of a statement."""
+async def query(url: str, statement: str, *args: object) -> list[dict[str, Any]]:
+    """The rows of a statement with these values for `$1`, `$2` …"""
     connect: Any = asyncpg.connect
     connection = await connect(url)
     try:
-        return [dict(row) for row in await connection.fetch(statement)]
+        return [dict(row) for row in await connection.fetch(statement, *args)]
     finally:
         await connection.close()
 

@@ -122,7 +122,7 @@ PROMISES: dict[str, str] = {
     "control.api.start": "a setting that keeps control from starting: one sentence, exit status 2",
     "control.api.first_start": "the first start makes an admin's key and loads the personas once",
     "control.api.unrecorded": "which facts are not recorded yet, for the installation's own processes alone",
-    # tests/contract/test_access.py, test_access_everywhere.py
+    # tests/contract/test_access.py, test_access_everywhere.py, test_sign_in.py
     "access.sign_in": "a link signs in once, by POST, within its time; what is wrong with one is not told",
     "access.cookie": "a session's cookie is closed to scripts and other sites, idles out and ends",
     "access.csrf": "a change by cookie needs the token of its session; a key needs none",
@@ -135,6 +135,7 @@ PROMISES: dict[str, str] = {
     "access.first_link": "the first admin's link is in a file for its owner alone, and printed on terminals alone",
     "access.cli": "users are added, listed, let in and removed from the command line",
     "access.others": "nobody gets or changes what is another's by its id, nor learns whether there is such an id",
+    "access.migrated": "keys that are older than users belong to the first admin and open what they did",
     "access.stored": "tokens are stored as hashes alone",
     # tests/contract/test_blocklist.py
     "blocklist.api": "Operators block and unblock callers in any spelling, on record; faults are one sentence.",

@@ -16,6 +16,8 @@ import asyncpg
 import pytest
 
 from cli import archive
+from control.access import Actor, users
+from control.access.users import NewUser
 from control.conversations.log import PostgresLog
 from control.db.migrate import migrate
 from control.db.pool import open_database
@@ -63,6 +65,7 @@ async def kept(tmp_path: Path) -> AsyncIterator[Installation]:
         async with open_database(url) as database:
             async with database.session() as connection:
                 await migrate(connection)
+                await users.make(connection, Actor("test", None), NewUser("ann", "Ann", "operator"))
             await PostgresLog(database).append([*ended, *live[:5]])
         home = tmp_path / "kept"
         outbox.folder(home).mkdir(parents=True)
@@ -86,6 +89,7 @@ async def test_what_was_backed_up_is_restored_whole(kept: Installation, fresh: I
     assert file.stat().st_mode & 0o777 == 0o600
     assert await fresh.run("restore", str(file)) == (0, "")
     assert await fresh.tables() == await kept.tables()
+    assert len((await fresh.tables())["users"]) == 2
     for name in ("admin.key", "keys.json"):
         assert (fresh.home / name).read_text() == (kept.home / name).read_text()
         assert (fresh.home / name).stat().st_mode & 0o777 == 0o600
