@@ -27,11 +27,12 @@ from control.fields import Text
 
 # Each holds a conversation and a stream of a model; more callers are told to come again.
 MAX_RUNS = 64
-# Events that wait for a slow reader; beyond them the run waits.
-MAX_WAITING = 256
+# Events that wait for a slow reader; one who is further behind has gone away.
+MAX_WAITING = 4_000
 # Proxies close what says nothing for longer.
 KEEP_ALIVE_S = 15.0
-STOP_S = 5.0
+# More than the SDK and the database are given for the end of one run.
+STOP_S = 10.0
 SESSIONS = "Each run reads the conversation's history and adds its turn to it, whole or not at all."
 
 GetSession = Callable[..., Any]
@@ -103,7 +104,7 @@ def create_agent_router(agent: Agent[Any], prefix: str, agent_name: str, get_db_
 
     @routes.get("/info")
     async def info() -> AgentInfo:
-        """What the agent is."""
+        """What the agent is, for whoever asks."""
         return described(agent, agent_name, prefix)
 
     return routes
@@ -147,12 +148,16 @@ class AgentRoute(APIRoute):
                 return errors.answer(400, errors.sentence(error.errors()))
             except DatabaseAway:
                 return errors.answer(503, errors.AWAY, {"Retry-After": "2"})
+            except Exception as error:
+                # The border of the host's program, whose own code runs in here.
+                errors.log.error("agent_route_failed", path=request.url.path, exc_info=error)
+                return errors.answer(500, "Something went wrong here; it is in the log.")
 
         return handler
 
 
 class Runs:
-    """The runs under way of one program, each in a task of its own until it has ended."""
+    """The runs under way of one router; streams have a task of their own until they have ended."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -168,7 +173,7 @@ class Runs:
 
     async def stop(self) -> None:
         for task in self._tasks:
-            task.cancel()
+            _cancel(task)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_S)
 
@@ -201,10 +206,9 @@ class Runs:
                     return
                 last.insert(0, _event("error", _fault(error)))
             # Nobody may be left to take them.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(KEEP_ALIVE_S):
-                    for event in last:
-                        await events.put(event)
+            with contextlib.suppress(asyncio.QueueFull):
+                for event in last:
+                    events.put_nowait(event)
 
         task = asyncio.create_task(work(), name="agent.stream")
         self._tasks.add(task)
@@ -232,13 +236,17 @@ async def _tell(run: Run, events: "asyncio.Queue[bytes | None]") -> None:
     async with contextlib.aclosing(run.events()) as stream:
         async for one in stream:
             more = {"session_id": run.turn.session_id, "success": True} if one.kind == "final" else {}
-            await events.put(_event(one.kind, {**one.data, **more}))
+            try:
+                events.put_nowait(_event(one.kind, {**one.data, **more}))
+            except asyncio.QueueFull:
+                # Leaving the stream ends the run, as when the client goes.
+                return
 
 
 async def _heard(events: "asyncio.Queue[bytes | None]", task: "asyncio.Task[None]") -> AsyncIterator[bytes]:
     """The events for as long as somebody listens; who goes away ends the run."""
     try:
-        while True:
+        while not (task.done() and events.empty()):
             try:
                 async with asyncio.timeout(KEEP_ALIVE_S):
                     event = await events.get()
@@ -249,6 +257,12 @@ async def _heard(events: "asyncio.Queue[bytes | None]", task: "asyncio.Task[None
             yield event
     finally:
         # Not waited for: what keeps the turn is the task's own, and its owner is the set it is in.
+        _cancel(task)
+
+
+def _cancel(task: "asyncio.Task[None]") -> None:
+    """Once: a second time would end what the first one makes it keep."""
+    if not task.done() and not task.cancelling():
         task.cancel()
 
 

@@ -29,6 +29,11 @@ class Message(BaseModel):
     content: Annotated[Text, Field(max_length=100_000)]
 
 
+class Said(BaseModel):
+    role: Literal["user", "assistant", "system"]
+    content: str
+
+
 class ChatIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -61,7 +66,7 @@ class ChatHead(BaseModel):
 class ChatOut(ChatHead):
     """A chat with its latest messages, oldest first."""
 
-    conversation: list[Message]
+    conversation: list[Said]
 
 
 class ChatPage(BaseModel):
@@ -110,11 +115,11 @@ async def change_chat(chat_id: UUID, body: ChatChange, request: Request, actor: 
         raise BadRequest("title or conversation: one of them is needed.")
     database = request.app.state.parts.database
     async with database.transaction() as connection:
-        if body.title is not None:
-            await chats.rename(connection, actor.owner, chat_id, body.title)
         if "conversation" in body.model_fields_set:
             messages = [one.model_dump() for one in body.conversation or ()]
             await chats.replace(connection, database, actor.owner, chat_id, messages)
+        if body.title is not None:
+            await chats.rename(connection, actor.owner, chat_id, body.title)
         return ChatOut.of(await chats.read(connection, actor.owner, chat_id))
 
 

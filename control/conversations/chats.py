@@ -15,7 +15,7 @@ from control.db.pool import Connection, Database
 from control.errors import NotFound
 from switchboard.fact import Erased
 
-# What is shown of a chat; an agent's run reads all of it.
+# Items of a chat that are shown, tool calls among them; an agent's run reads all of it.
 SHOWN = 1_000
 
 
@@ -37,8 +37,8 @@ async def make(connection: Connection, owner: UUID, title: str) -> Chat:
 
 
 async def read(connection: Connection, owner: UUID, chat_id: UUID) -> Chat:
-    """The chat with its latest 1,000 messages. Raises `NotFound` for another's."""
-    row = await _own(connection, owner, chat_id)
+    """The chat with the messages of its latest 1,000 items. Raises `NotFound` for another's."""
+    row = await _own(connection, owner, chat_id, "chat")
     said = transcript(await latest_items(connection, str(chat_id), SHOWN))
     return _chat(row, [{"role": one["role"], "content": one["text"]} for one in said])
 
@@ -59,7 +59,8 @@ async def rename(connection: Connection, owner: UUID, chat_id: UUID, title: str)
 async def replace(
     connection: Connection, database: Database, owner: UUID, chat_id: UUID, messages: Sequence[Mapping[str, str]]
 ) -> None:
-    """Clears the conversation, and begins it with these. Raises `NotFound`."""
+    """Clears the conversation, and begins it with these; a turn under way is not kept. Raises `NotFound`."""
+    await _stop_turn(connection, owner, chat_id)
     await _own(connection, owner, chat_id)
     session = DatabaseSession(str(chat_id), database)
     await session.clear_in(connection)
@@ -69,6 +70,7 @@ async def replace(
 
 async def remove(connection: Connection, owner: UUID, chat_id: UUID) -> None:
     """Erases what was written in the chat; what was said in calls stays theirs. Raises `NotFound`."""
+    await _stop_turn(connection, owner, chat_id)
     await _own(connection, owner, chat_id)
     erased = Erased()
     body = erased.model_dump(mode="json", exclude={"kind"})
@@ -76,8 +78,13 @@ async def remove(connection: Connection, owner: UUID, chat_id: UUID) -> None:
     await connection.execute(QUERIES["let_go"], str(chat_id))
 
 
-async def _own(connection: Connection, owner: UUID, chat_id: UUID) -> Mapping[str, Any]:
-    row = await connection.fetchrow(QUERIES["chat"], str(chat_id), owner)
+async def _stop_turn(connection: Connection, owner: UUID, chat_id: UUID) -> None:
+    # Before the conversation is locked, in the order of who keeps a turn.
+    await connection.execute(QUERIES["stop_turn"], str(chat_id), owner)
+
+
+async def _own(connection: Connection, owner: UUID, chat_id: UUID, how: str = "lock_chat") -> Mapping[str, Any]:
+    row = await connection.fetchrow(QUERIES[how], str(chat_id), owner)
     if row is None:
         raise NotFound("There is no such chat.")
     return row

@@ -93,7 +93,8 @@ WHERE turns.until < now()
 RETURNING true;
 
 -- renew_turn: by the holder alone
-UPDATE turns SET until = now() + make_interval(secs => $3::float) WHERE conversation_id = $1 AND holder = $2;
+UPDATE turns SET until = now() + make_interval(secs => $3::float) WHERE conversation_id = $1 AND holder = $2
+RETURNING true;
 
 -- end_turn: true when it was still the holder's
 DELETE FROM turns WHERE conversation_id = $1 AND holder = $2 RETURNING true;
@@ -101,7 +102,14 @@ DELETE FROM turns WHERE conversation_id = $1 AND holder = $2 RETURNING true;
 -- make_chat: a conversation that a user began
 INSERT INTO conversations (id, owner, title) VALUES ($1, $2, $3) RETURNING id, owner, title, created_at, updated_at;
 
--- chat: one of a user's; the row is theirs until the transaction ends
+-- chat: one of a user's
+SELECT id, owner, title, created_at, updated_at FROM conversations WHERE id = $1 AND owner = $2 AND title IS NOT NULL;
+
+-- stop_turn: what works on a user's chat may not add to it any more
+DELETE FROM turns USING conversations
+WHERE turns.conversation_id = conversations.id AND conversations.id = $1 AND conversations.owner = $2;
+
+-- lock_chat: one of a user's, which nobody else adds to until the transaction ends
 SELECT id, owner, title, created_at, updated_at FROM conversations
 WHERE id = $1 AND owner = $2 AND title IS NOT NULL FOR UPDATE;
 

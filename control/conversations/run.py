@@ -85,6 +85,7 @@ class Run:
             except (asyncio.CancelledError, GeneratorExit):
                 await _stopped(result)
                 await self.turn.keep_instead(produced.items(), produced.unfinished)
+                self._count(result.context_wrapper.usage)
                 raise
             await self.turn.keep()
         self._count(result.context_wrapper.usage)
@@ -143,12 +144,16 @@ class _Produced:
     def items(self) -> list[TResponseInputItem]:
         """Whole items; a call without its result is none, which no model would take."""
         found = [cast(dict[str, Any], one) for one in self._items]
-        answered = {one.get("call_id") for one in found if one.get("type") == "function_call_output"}
-        return [
-            cast(TResponseInputItem, one)
-            for one in found
-            if one.get("type") != "function_call" or one.get("call_id") in answered
-        ]
+        answered = {one.get("call_id") for one in found if str(one.get("type")).endswith("_output")}
+        kept: list[dict[str, Any]] = []
+        follows = False
+        # From the last one on: reasoning belongs to the item behind it, and goes with that.
+        for one in reversed(found):
+            if one.get("type") != "reasoning":
+                follows = one.get("call_id") is None or one["call_id"] in answered
+            if follows:
+                kept.insert(0, one)
+        return [cast(TResponseInputItem, one) for one in kept]
 
 
 async def _stopped(result: RunResultStreaming) -> None:

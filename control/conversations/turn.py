@@ -74,6 +74,16 @@ class Turn:
             raise
 
     async def _keep(self, facts: list[Fact]) -> None:
+        try:
+            await self._write(facts)
+        except DatabaseAway:
+            # The connection may have broken behind the commit: then the turn is history, and must not be sent again.
+            async with self._session.database.session() as connection:
+                known = await connection.fetch(QUERIES["known_ids"], [one.id for one in facts])
+            if not known:
+                await self._write(facts)
+
+    async def _write(self, facts: list[Fact]) -> None:
         async with self._session.database.transaction() as connection:
             if await connection.fetchval(QUERIES["end_turn"], self.session_id, self._holder) is None:
                 raise Conflict(BUSY)
@@ -97,9 +107,14 @@ async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
     async with database.session() as connection:
         if await connection.fetchval(QUERIES["begin_turn"], session.session_id, holder, LEASE_S) is None:
             raise Conflict(BUSY)
-    renewing = asyncio.create_task(_renew(session, holder), name="turn.renew")
+    lost = asyncio.Event()
+    renewing = asyncio.create_task(_renew(session, holder, asyncio.current_task(), lost), name="turn.renew")
     try:
         yield Turn(session, holder)
+    except asyncio.CancelledError:
+        if lost.is_set():
+            raise Conflict(BUSY) from None
+        raise
     finally:
         renewing.cancel()
         await asyncio.wait([renewing])
@@ -109,11 +124,19 @@ async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
                 await connection.execute(QUERIES["end_turn"], session.session_id, holder)
 
 
-async def _renew(session: DatabaseSession, holder: UUID) -> None:
+async def _renew(
+    session: DatabaseSession, holder: UUID, worker: "asyncio.Task[object] | None", lost: asyncio.Event
+) -> None:
+    """Ends the work on a conversation that became another's, while Postgres or we were away."""
     while True:
         await asyncio.sleep(RENEW_S)
         try:
             async with session.database.session() as connection:
-                await connection.execute(QUERIES["renew_turn"], session.session_id, holder, LEASE_S)
+                ours = await connection.fetchval(QUERIES["renew_turn"], session.session_id, holder, LEASE_S)
         except DatabaseAway as error:
             log.warning("turn_not_renewed", error=str(error))
+            continue
+        if ours is None and worker is not None:
+            lost.set()
+            worker.cancel()
+            return

@@ -7,6 +7,7 @@ The host decides who may: here each key has a name, and a conversation belongs t
 """
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -23,6 +24,8 @@ from control.db.pool import open_database
 set_default_openai_api("chat_completions")
 set_tracing_disabled(True)
 NAMES = {key: name for name, _, key in (one.partition("=") for one in os.environ["SHOP_KEYS"].split(","))}
+if not all(key and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) for key, name in NAMES.items()):
+    raise SystemExit("SHOP_KEYS: name=key, with commas between; names of letters, digits, _ and -.")
 
 
 @function_tool

@@ -65,7 +65,7 @@ class Leg:
 
     async def hang_up(self) -> None:
         """Tells the room that the caller is gone and takes their sound back; returns when nobody else sends any, or
-        after 2 s.
+        2 s after the room was told.
 
         livekit's library keeps some 0.5 MiB for good of each room that is left while others' tracks are in it, and
         more of one that the server ends with own tracks in it (livekit/rust-sdks #1378, #1443).

@@ -9,7 +9,9 @@ import pytest_asyncio
 
 from control.conversations.log import PostgresLog
 from control.conversations.session import DatabaseSession
+from control.conversations.turn import turn
 from control.db.pool import open_database
+from control.errors import Conflict
 from tests.browser import PROXY, Browser, signed_in, user
 from tests.control_service import ControlService, control_service
 from tests.facts import a_call
@@ -135,6 +137,29 @@ async def test_a_call_that_a_chat_went_on_with_stays(control: ControlService, an
     assert (await ann.ask("DELETE", f"/chats/{chat['chat_id']}")).status == 204
     call = (await control.request("GET", f"/calls/{call_id}")).body
     assert [line["text"] for line in call["transcript"]] == said
+
+
+@promise("chats.removed")
+async def test_an_agent_at_work_adds_nothing_to_what_was_cleared_or_removed(
+    control: ControlService, ann: Browser
+) -> None:
+    for method, body in (("PUT", {"conversation": None}), ("DELETE", None)):
+        chat = await made(ann, title="Busy")
+        async with open_database(control.database_url) as database:
+            async with turn(DatabaseSession(chat["chat_id"], database)) as begun:
+                await begun.add_items([{"role": "user", "content": "late"}])
+                assert (await ann.ask(method, f"/chats/{chat['chat_id']}", json=body)).status in (200, 204)
+                with pytest.raises(Conflict):
+                    await begun.keep()
+            assert await DatabaseSession(chat["chat_id"], database).get_items() == []
+
+
+@promise("chats.kept")
+async def test_an_answer_of_any_length_can_be_read(control: ControlService, ann: Browser) -> None:
+    chat = await made(ann, title="Long")
+    async with open_database(control.database_url) as database:
+        await DatabaseSession(chat["chat_id"], database).add_items([{"role": "user", "content": "x" * 150_000}])
+    assert len((await ann.ask("GET", f"/chats/{chat['chat_id']}")).body["conversation"][0]["content"]) == 150_000
 
 
 @promise("chats.agents")

@@ -15,5 +15,5 @@ CREATE TABLE turns (
     until           timestamptz NOT NULL
 );
 
--- A user's chats, those last used first.
+-- A user's chats, the newest first.
 CREATE INDEX conversations_of_owner ON conversations (owner, created_at DESC, id DESC) WHERE title IS NOT NULL;
