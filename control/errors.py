@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 # Every request fails while the database is away; one line in so many seconds says it.
 AWAY_LOGGED_EVERY_S = 10.0
+UNFORESEEN = "Something went wrong here; it is in the log."
 AWAY = "The database is away; try again in a moment."
 
 
@@ -175,7 +176,7 @@ async def _overtaken(_request: Request, error: Exception) -> JSONResponse:
 
 async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
     # The server logs the error with its trace; its text may hold what is none of the caller's business.
-    return answer(500, "Something went wrong here; it is in the log.")
+    return answer(500, UNFORESEEN)
 
 
 def sentence(faults: Sequence[Mapping[str, Any]]) -> str:

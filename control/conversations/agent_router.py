@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from control import errors
 from control.conversations.run import Run
-from control.conversations.session import DatabaseSession
+from control.conversations.session import ID, DatabaseSession
 from control.conversations.turn import turn
 from control.db.pool import DatabaseAway
 from control.errors import TooMany, documented
@@ -36,7 +36,7 @@ STOP_S = 10.0
 SESSIONS = "Each run reads the conversation's history and adds its turn to it, whole or not at all."
 
 GetSession = Callable[..., Any]
-SessionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="Letters, digits and `_-.:`.")]
+SessionId = Annotated[str, Field(pattern=f"^{ID}$", description="Letters, digits and `_-.:`.")]
 
 
 class RunRequest(BaseModel):
@@ -151,7 +151,7 @@ class AgentRoute(APIRoute):
             except Exception as error:
                 # The border of the host's program, whose own code runs in here.
                 errors.log.error("agent_route_failed", path=request.url.path, exc_info=error)
-                return errors.answer(500, "Something went wrong here; it is in the log.")
+                return errors.answer(500, errors.UNFORESEEN)
 
         return handler
 
@@ -276,4 +276,4 @@ def _fault(error: Exception) -> dict[str, str]:
         return {"code": "unavailable", "message": errors.AWAY}
     if isinstance(error, errors.ApiError):
         return {"code": error.code, "message": str(error.detail)}
-    return {"code": "internal", "message": "Something went wrong here; it is in the log."}
+    return {"code": "internal", "message": errors.UNFORESEEN}

@@ -13,7 +13,7 @@ from control.conversations.log import Event, append_in, latest_items, lock
 from control.db.pool import Connection, Database
 from switchboard.fact import Fact, Item, ItemsRetracted, Source
 
-_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+ID = r"[A-Za-z0-9_.:-]{1,128}"
 
 
 def new_session_id() -> str:
@@ -33,7 +33,7 @@ class DatabaseSession:
 
     def __init__(self, session_id: str, pool: Database, *, session_settings: SessionSettings | None = None) -> None:
         """Raises `ValueError` for an id that is none: 1 to 128 letters, digits, `_`, `-`, `.` and `:`."""
-        if not _ID.fullmatch(session_id):
+        if not re.fullmatch(ID, session_id):
             raise ValueError("session_id: 1 to 128 letters, digits, _, -, . and : are taken")
         self.session_id = session_id
         self.session_settings = session_settings or SessionSettings()
@@ -57,11 +57,11 @@ class DatabaseSession:
     async def pop_item(self) -> TResponseInputItem | None:
         async with self.database.transaction() as connection:
             # Behind the lock: of two that pop at once each has an item of its own.
-            await lock(connection, [self.session_id])
+            last = await self._lock(connection)
             newest = await latest_items(connection, self.session_id, 1)
             if not newest:
                 return None
-            await self._retract(connection, newest[0].seq)
+            await self._retract(connection, newest[0].seq, last)
         return _item(newest[0])
 
     async def clear_session(self) -> None:
@@ -70,10 +70,9 @@ class DatabaseSession:
 
     async def clear_in(self, connection: Connection) -> None:
         """`clear_session` inside the caller's transaction."""
-        await lock(connection, [self.session_id])
-        oldest = await latest_items(connection, self.session_id, 1)
-        if oldest:
-            await self._retract(connection, 1)
+        last = await self._lock(connection)
+        if await latest_items(connection, self.session_id, 1):
+            await self._retract(connection, 1, last)
 
     def facts(self, items: Sequence[TResponseInputItem]) -> list[Fact]:
         """The items as facts of this conversation. Raises `ValueError` for one that is no JSON object."""
@@ -84,9 +83,12 @@ class DatabaseSession:
             for item in items
         ]
 
-    async def _retract(self, connection: Connection, first: int) -> None:
+    async def _lock(self, connection: Connection) -> int:
+        """The last `seq`, which nobody else adds to until the transaction ends."""
+        return (await lock(connection, [self.session_id]))[self.session_id]
+
+    async def _retract(self, connection: Connection, first: int, last: int) -> None:
         """Takes back the items from `first` on; what cannot be read there goes with them."""
-        last = (await lock(connection, [self.session_id]))[self.session_id]
         body = ItemsRetracted(first=first, last=last)
         await append_in(connection, [Fact(conversation_id=self.session_id, source=Source.CONTROL, body=body)])
 

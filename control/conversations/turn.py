@@ -9,7 +9,7 @@ import structlog
 from agents import TResponseInputItem
 from agents.memory import SessionSettings
 
-from control.conversations.log import QUERIES, append_in, lock
+from control.conversations.log import QUERIES, append_in
 from control.conversations.session import DatabaseSession
 from control.db.pool import DatabaseAway
 from control.errors import Conflict
@@ -87,8 +87,8 @@ class Turn:
         async with self._session.database.transaction() as connection:
             if await connection.fetchval(QUERIES["end_turn"], self.session_id, self._holder) is None:
                 raise Conflict(BUSY)
-            self.is_first = (await lock(connection, [self.session_id]))[self.session_id] == 0
-            await append_in(connection, facts)
+            events = await append_in(connection, facts)
+        self.is_first = bool(events) and events[0].seq == 1
 
 
 def _broken_off(session_id: str, text: str) -> Fact:
