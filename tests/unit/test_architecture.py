@@ -25,6 +25,8 @@ SHARED = {
     "outbox",
     "passages",
     "persona",
+    "recording_store",
+    "recordings",
     "settings",
     "shipper",
     "stream",
