@@ -1,7 +1,8 @@
 """Card numbers in what callers say, spoken or written: nobody gets to see them, the language model included.
 
 A card number is a run of digits that holds 13 to 19 of them with Luhn's check sum. All of the run goes, as what
-follows a number in one breath is its expiry and its code. English words for digits are known, and digits in any script.
+follows a number in one breath is its expiry and its code. English words for digits are known, and digits in any
+script.
 """
 
 import re
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 HIDDEN = "[card number]"
 SHORTEST, LONGEST = 13, 19
 # Between two parts of one number a caller may say these, or pause.
-_FILLERS = frozenset("and then um uh uhm er erm hm okay ok dash hyphen space comma".split())
+_FILLERS = frozenset(
+    ["and", "then", "um", "uh", "uhm", "er", "erm", "hm", "okay", "ok", "dash", "hyphen", "space", "comma"]
+)
 MOST_FILLERS = 2
 # A number that goes on in the next turn: as many digits before, and within this time.
 BEGUN = 4
@@ -22,16 +25,31 @@ GOES_ON_S = 60.0
 MORE_S = 8.0
 
 _ONES = dict(
-    zip("zero one two three four five six seven eight nine".split(), "0123456789", strict=True), oh="0", o="0"
+    zip(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], "0123456789", strict=True),
+    oh="0",
+    o="0",
 )
 _TEENS = dict(
     zip(
-        "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(),
+        [
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+        ],
         map(str, range(10, 20)),
         strict=True,
     )
 )
-_TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), "23456789", strict=True))
+_TENS = dict(
+    zip(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], "23456789", strict=True)
+)
 _TIMES = {"double": 2, "triple": 3, "treble": 3}
 _WORD = re.compile(r"\d|[^\W\d_]+")
 

@@ -37,7 +37,7 @@ def greeting(persona: Persona, welcome: str, past: Past, *, lost: bool) -> Greet
 
 
 def announced(persona: Persona) -> str:
-    """What is said before all else: the persona's disclosure, and of one that records that it does, whatever it says."""
+    """What is said before all else: the persona's disclosure, and of one that records also that it does."""
     if not persona.record:
         return filled(persona.disclosure, persona)
     return filled(f"{persona.disclosure} {persona.recording_disclosure}", persona).strip() or RECORDED

@@ -176,7 +176,7 @@ class Line:
             self._on_keys(self._told_keys(keys))
 
     def _told_keys(self, keys: str) -> str:
-        """Reports keys, all at once, as until then nobody knows what they are digits of; what may be known of them."""
+        """Reports keys, when they are all there: before, nobody knows of what. Returns what may be known of them."""
         shown = redacted(keys)
         for key in keys:
             self._tell(Dtmf(digit=key if shown == keys else HIDDEN_KEY))

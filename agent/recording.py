@@ -61,9 +61,7 @@ class Recording:
         """From here on it is recorded; once."""
         if not self.on or self._running is not None:
             return
-        report.add(
-            fact.RecordingStarted(attempt=report.attempt, began_at=report.began, keep_days=self._keep_days)
-        )
+        report.add(fact.RecordingStarted(attempt=report.attempt, began_at=report.began, keep_days=self._keep_days))
         redis = stream.connect(self._redis_url)
         self._running = running = _Running(self._home, report, past.paused_by, self._hearing.cards.dictating)
         running.follow(redis, report.call_id)
@@ -194,9 +192,7 @@ class _Running:
     def _redact(self, why: Literal["card", "keys"], start: float, end: float) -> None:
         start = max(start, 0.0)
         self._mixer.silence(start, end)
-        self._report.add(
-            fact.RecordingRedacted(why=why, offset_s=round(start, 3), seconds=round(end - start, 3))
-        )
+        self._report.add(fact.RecordingRedacted(why=why, offset_s=round(start, 3), seconds=round(end - start, 3)))
 
     def follow(self, redis: Redis, call_id: UUID) -> None:
         self._start(self._follow_always(redis, call_id), "recording.follow")

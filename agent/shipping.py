@@ -75,10 +75,10 @@ class Shipping:
             with spool.claimed(path) as found:
                 if found is not None:
                     await self._keep(found)
-                    path.unlink(missing_ok=True)
+                    spool.done(path)
         except spool.Unreadable as error:
             log.error("recording_unreadable", path=path.name, error=str(error))  # noqa: TRY400 (it says it all)
-            path.replace(path.with_suffix(".unreadable"))
+            spool.put_aside(path)
 
     async def _keep(self, found: spool.Waiting) -> None:
         head, piece = found.head, found.piece

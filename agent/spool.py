@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from switchboard.recordings import FRAME_BYTES, RATE, SPOOL, Piece
 
 PIECE_S = 60
-# What may wait here while the store is away: eighteen hours of sound. And what recordings leave of the disk to others.
+# What may wait here while the store is away, eighteen hours of sound, and what is left of the disk to others.
 MOST_BYTES = 4 * 1024**3
 LEFT_FREE = 256 * 1024**2
 _LONGEST_HEAD = 1_024
@@ -64,13 +64,12 @@ class Writer:
 
     def write(self, start: int, sound: bytes) -> None:
         """Appends sound that begins with the sample `start`; on an error what is on disk ends before it."""
-        if self._file is None or start != self._next or start >= self._until:
+        file = self._file
+        if file is None or start != self._next or start >= self._until:
             self.close()
-            self._open(start)
-        assert self._file is not None
+            file = self._open(start)
         try:
-            if os.write(self._file, sound) < len(sound):
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            _write(file, sound)
         except OSError:
             self.close()
             raise
@@ -82,25 +81,29 @@ class Writer:
             os.close(self._file)
             self._file = None
 
-    def _open(self, start: int) -> None:
+    def _open(self, start: int) -> int:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _room(self._folder)
         head = self._head.model_copy(update={"start_us": self._head.start_us + start * 1_000_000 // RATE})
         path = self._folder / f"{head.recording}-{uuid4().hex}.sound"
         # It gets its name once it is locked: nobody takes it for one that is whole.
         part = path.with_suffix(".part")
-        self._file = os.open(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = file = os.open(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            line = head.model_dump_json().encode() + b"\n"
-            if os.write(self._file, line) < len(line):
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write(file, head.model_dump_json().encode() + b"\n")
             part.replace(path)
         except OSError:
             self.close()
             part.unlink(missing_ok=True)
             raise
         self._until = start + PIECE_S * RATE
+        return file
+
+
+def _write(file: int, data: bytes) -> None:
+    if os.write(file, data) < len(data):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def _room(folder: Path) -> None:
@@ -144,6 +147,16 @@ def claimed(path: Path) -> Iterator[Waiting | None]:
         line = file.readline(_LONGEST_HEAD)
         sound = file.read(PIECE_S * 4 * RATE * FRAME_BYTES)
         yield _read(line, sound)
+
+
+def done(path: Path) -> None:
+    """What was in the file is where recordings are kept."""
+    path.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> None:
+    """Keeps what nobody can read for a person to look at."""
+    path.replace(path.with_suffix(".unreadable"))
 
 
 def _read(line: bytes, sound: bytes) -> Waiting:

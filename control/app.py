@@ -29,8 +29,10 @@ from control.limits import BodyLimit
 from control.personas import files
 from control.personas.routes import numbers_routes, personas_routes
 from control.recorder import BLOCK_S, Recorder
+from control.recordings import routes as recordings
 from control.slash import TrailingSlash
 from switchboard import stream
+from switchboard.recording_store import RecordingStore
 from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,8 @@ ROUTERS = (
     admin.invites_routes,
     keys.routes,
     admin.audit_routes,
+    recordings.routes,
+    recordings.call_routes,
     tasks.routes,
     internal_routes,
     blocklist.internal_routes,
@@ -66,6 +70,7 @@ class Parts:
     gatekeeper: Gatekeeper
     throttle: Throttle
     jobs: Jobs
+    recordings: RecordingStore
     since: float
 
 
@@ -77,6 +82,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """
     settings.need("DATABASE_URL", "INTERNAL_TOKEN")
     since = time.monotonic()
+    store = RecordingStore.of(settings)
     # Longer than a blocking read, or each wait for facts would look like an outage.
     redis = stream.connect(settings.redis_url, timeout_s=BLOCK_S + 4)
     quick = stream.connect(settings.redis_url)
@@ -87,7 +93,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             recording = asyncio.create_task(Recorder(redis, database).run(), name="recording")
             jobs = PostgresJobs(database, quick)
             try:
-                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, since)
+                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, store, since)
             finally:
                 recording.cancel()
                 await asyncio.wait([recording], timeout=5)

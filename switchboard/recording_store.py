@@ -54,7 +54,9 @@ class RecordingStore:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return cls(LocalStore(folder, automatic_cleanup=True, mkdir=True), folder)
         except (OSError, BaseError) as error:
-            raise SettingsError(f"{folder} cannot be made for recordings ({_line(error)}): see to its rights.") from None
+            raise SettingsError(
+                f"{folder} cannot be made for recordings ({_line(error)}): see to its rights."
+            ) from None
 
     async def put(self, piece: Piece, sound: bytes) -> int:
         """Keeps a piece, whole or not at all, and the same again in its place; how many bytes it takes there."""
@@ -173,5 +175,3 @@ def unpacked(data: bytes, samples: int) -> bytes:
     except av.FFmpegError as error:
         raise StoreAway(f"a piece cannot be read: {_line(error)}") from None
     return sound[: samples * FRAME_BYTES].ljust(samples * FRAME_BYTES, b"\0")
-
-

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from control.jobs import housekeeping
 from control.jobs.job import Job, Queue
+from control.recordings import deletion
 
 Catalogue = Mapping[str, Job]
 
@@ -22,5 +23,6 @@ CATALOGUE = catalogue(
     (
         Job("clean_up", housekeeping.clean_up, Queue.HOUSEKEEPING),
         Job("expire", housekeeping.expire, Queue.HOUSEKEEPING),
+        Job("expire_recordings", deletion.expire, Queue.HOUSEKEEPING),
     )
 )

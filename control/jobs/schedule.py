@@ -29,4 +29,5 @@ class Every:
 SCHEDULE = (
     Every("clean_up", timedelta(hours=1)),
     Every("expire", timedelta(days=1), after=timedelta(hours=1)),
+    Every("expire_recordings", timedelta(days=1), after=timedelta(hours=2)),
 )
