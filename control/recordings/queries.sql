@@ -16,7 +16,7 @@ UPDATE recordings SET incomplete = COALESCE(incomplete, $2) WHERE id = $1;
 
 -- add_sound: a piece is kept; it may be known before anything else is
 INSERT INTO recordings (id, call_id, conversation_id, started_at, sound_until, bytes)
-VALUES ($1, $2, $3, $4, $4 + make_interval(secs => $5::float), $6)
+VALUES ($1, $2, $3, $4::timestamptz, $4::timestamptz + make_interval(secs => $5::float), $6)
 ON CONFLICT (id) DO UPDATE SET
     started_at = LEAST(recordings.started_at, excluded.started_at),
     sound_until = GREATEST(recordings.sound_until, excluded.sound_until),
@@ -27,7 +27,7 @@ WHERE recordings.deleted_at IS NULL;
 UPDATE recordings SET ended_at = COALESCE(ended_at, started_at + make_interval(secs => $2::float)) WHERE id = $1;
 
 -- delete_recording: for good; known to be, whether it was known before or not
-INSERT INTO recordings (id, call_id, conversation_id, started_at, deleted_at) VALUES ($1, $2, $3, $4, $4)
+INSERT INTO recordings (id, call_id, conversation_id, started_at, deleted_at) VALUES ($1, $2, $3, $4::timestamptz, $4::timestamptz)
 ON CONFLICT (id) DO UPDATE SET
     deleted_at = COALESCE(recordings.deleted_at, excluded.deleted_at), sound_until = NULL, bytes = 0;
 
