@@ -185,7 +185,8 @@ def _weights(shift: float) -> NDArray[np.float32]:
     away = np.arange(-REACH, REACH + 1) - shift
     shape = np.i0(8.0 * np.sqrt(np.clip(1 - (away / (REACH + 1)) ** 2, 0, None))) / np.i0(8.0)
     weights = np.sinc(BAND * away) * shape
-    return (weights / weights.sum()).astype(np.float32)
+    normal: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
+    return normal
 
 
 # Every second sample of 16 kHz falls on one of 24 kHz, the others between two.

@@ -85,7 +85,7 @@ class Recording:
             self._running.key()
 
     @property
-    def tools(self) -> list[llm.FunctionTool]:
+    def tools(self) -> list[llm.Tool]:
         """What the language model may do with it."""
         if not self.on:
             return []

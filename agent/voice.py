@@ -50,7 +50,7 @@ class Voice(Agent):
         emergency: str,
         tell: Tell,
         ending: Ending,
-        tools: Sequence[llm.FunctionTool] = (),
+        tools: Sequence[llm.Tool] = (),
     ) -> None:
         super().__init__(instructions=instructions, tools=[*tools])
         self._persona = persona

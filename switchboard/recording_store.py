@@ -170,7 +170,7 @@ def packed(sound: bytes) -> bytes:
 def unpacked(data: bytes, samples: int) -> bytes:
     """The sound in FLAC, of this length whatever is in there. Raises `StoreAway` when it cannot be read."""
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             sound = b"".join(frame.to_ndarray().astype("<i2").tobytes() for frame in container.decode(audio=0))
     except av.FFmpegError as error:
         raise StoreAway(f"a piece cannot be read: {_line(error)}") from None
