@@ -38,6 +38,8 @@ EARLY_WINDOWS = 2
 LAG_S = 0.05
 PREROLL_S = 0.4
 MAX_UTTERANCE_S = 60.0
+# When the caller's track goes the library adds so much silence in one frame, which nobody was silent for.
+ADDED_S = 0.5
 # A short word this close to the agent's end is an answer, not a sign to go on.
 NEARLY_DONE_S = 0.7
 # How long the end of a turn waits for a transcript that is on its way: the recogniser gives up before.
@@ -129,7 +131,8 @@ class Hearing:
         buffer = b""
         async for frame in audio:
             data = bytes(frame.data)
-            self.on_audio(data)
+            if frame.duration < ADDED_S:
+                self.on_audio(data)
             buffer += data
             while len(buffer) >= WINDOW_BYTES:
                 window, buffer = buffer[:WINDOW_BYTES], buffer[WINDOW_BYTES:]

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -139,12 +139,12 @@ class Site:
     def audio(self, phone: Phone) -> str:
         return f"/recordings/{recording_id_of(phone)}/audio"
 
-    async def raw(self, phone: Phone, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    async def raw(self, phone: Phone, **headers: str) -> tuple[int, bytes, Mapping[str, str]]:
         """What the audio route answers the admin."""
         url = f"{self.control.base}{self.audio(phone)}"
         auth = {"Authorization": f"Bearer {self.control.admin_key}"}
         async with self.control.http.get(url, headers=auth | headers) as answer:
-            return answer.status, await answer.read(), dict(answer.headers)
+            return answer.status, await answer.read(), answer.headers.copy()
 
     async def wav(self, phone: Phone) -> Samples:
         """The recording: a row for each sample, caller left, agent right."""
