@@ -50,7 +50,7 @@ class Limits:
 
 
 class Relay(Generic[Service]):
-    """The services of one part of a call, in the order of the settings."""
+    """The services of one part, in the order of the settings."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.relay import Limits, ModelsFailed, Relay
+from switchboard.relay import Limits, ModelsFailed, Relay
 
 LIMITS = Limits(patience_s=0.03, limit_s=0.12)
 Step = str | float | Exception

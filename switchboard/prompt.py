@@ -5,7 +5,7 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from agent.hours import described
+from switchboard.hours import described
 from switchboard.persona import Persona
 
 MAX_CALLER_TEXT = 2_000

@@ -2,9 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.hours import is_open
-from agent.prompt import filled, instructions
+from switchboard.hours import is_open
 from switchboard.persona import Persona
+from switchboard.prompt import filled, instructions
 
 FRIDAY_0930 = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 PERSONA, _ = Persona.read(
