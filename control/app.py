@@ -26,7 +26,8 @@ from control.jobs import routes as tasks
 from control.jobs.engine import PostgresJobs
 from control.jobs.job import Jobs
 from control.limits import BodyLimit
-from control.personas import files
+from control.personas import agent_routes, files
+from control.personas.published import Published, published_personas
 from control.personas.routes import numbers_routes, personas_routes
 from control.recorder import BLOCK_S, Recorder
 from control.slash import TrailingSlash
@@ -41,6 +42,7 @@ ROUTERS = (
     chat_routes.routes,
     personas_routes,
     numbers_routes,
+    agent_routes.routes,
     blocklist.routes,
     sign_in_routes,
     sessions_routes,
@@ -66,6 +68,7 @@ class Parts:
     gatekeeper: Gatekeeper
     throttle: Throttle
     jobs: Jobs
+    published: Published
     since: float
 
 
@@ -81,13 +84,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     redis = stream.connect(settings.redis_url, timeout_s=BLOCK_S + 4)
     quick = stream.connect(settings.redis_url)
     try:
-        async with migrated_database(settings) as database:
+        async with migrated_database(settings) as database, published_personas(settings, database) as published:
             await _prepare(database, settings)
             gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
             recording = asyncio.create_task(Recorder(redis, database).run(), name="recording")
             jobs = PostgresJobs(database, quick)
             try:
-                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, since)
+                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, published, since)
             finally:
                 recording.cancel()
                 await asyncio.wait([recording], timeout=5)

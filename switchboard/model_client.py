@@ -1,12 +1,21 @@
 """Connections to model services, which the settings name."""
 
 import ssl
+from dataclasses import dataclass
 from functools import cache
 
 import httpx2
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from switchboard.endpoints import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service with its connections."""
+
+    endpoint: Endpoint
+    client: AsyncOpenAI
 
 
 @cache

@@ -13,7 +13,7 @@ from control.conversations.log import QUERIES, append_in
 from control.conversations.session import DatabaseSession
 from control.db.pool import DatabaseAway
 from control.errors import Conflict
-from switchboard.fact import Fact, Item, Source
+from switchboard.fact import AnyBody, Fact, Item, Source
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ class Turn:
         self._session = session
         self._holder = holder
         self._added: list[TResponseInputItem] = []
+        self._told: list[Fact] = []
         self.is_first = False
         """Whether the kept turn is the first that the conversation holds."""
 
@@ -53,6 +54,10 @@ class Turn:
         self._added.clear()
         await self._session.clear_session()
 
+    def tell(self, body: AnyBody) -> None:
+        """What happens in the turn beside its items: on record when the turn is."""
+        self._told.append(Fact(conversation_id=self.session_id, source=Source.CONTROL, body=body))
+
     async def keep_instead(self, items: list[TResponseInputItem], begun: str) -> None:
         """`keep`, of these items instead of what was added."""
         self._added = items
@@ -64,7 +69,9 @@ class Turn:
         Raises `Conflict` when the conversation went on without us, `DatabaseAway`, and `ValueError` for an item that
         is no JSON object.
         """
-        facts = self._session.facts(self._added) + ([_broken_off(self.session_id, begun)] if begun else [])
+        facts = [*self._session.facts(self._added), *self._told]
+        if begun:
+            facts.append(_broken_off(self.session_id, begun))
         keeping = asyncio.create_task(self._keep(facts), name="turn.keep")
         try:
             await asyncio.shield(keeping)
