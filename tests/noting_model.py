@@ -70,9 +70,9 @@ class NotingModel:
         return response
 
 
-def calls(name: str, **arguments: str) -> Reply:
+def calls(tool: str, **arguments: str) -> Reply:
     """A reply that calls a tool."""
-    return Reply(None, (ToolCall(name, arguments),))
+    return Reply(None, (ToolCall(tool, arguments),))
 
 
 @asynccontextmanager

@@ -85,10 +85,18 @@ class Turn:
             await self._write(facts)
         except DatabaseAway:
             # The connection may have broken behind the commit: then the turn is history, and must not be sent again.
-            async with self._session.database.session() as connection:
-                known = await connection.fetch(QUERIES["known_ids"], [one.id for one in facts])
-            if not known:
+            if await self._is_kept(facts):
+                return
+            try:
                 await self._write(facts)
+            except Conflict:
+                # A commit that was slow came through in this very moment.
+                if not await self._is_kept(facts):
+                    raise
+
+    async def _is_kept(self, facts: list[Fact]) -> bool:
+        async with self._session.database.session() as connection:
+            return bool(await connection.fetch(QUERIES["known_ids"], [one.id for one in facts]))
 
     async def _write(self, facts: list[Fact]) -> None:
         async with self._session.database.transaction() as connection:
