@@ -82,7 +82,7 @@ class Served:
     runs: Runs
 
     def info(self) -> AgentInfo:
-        agent, model = self.agent, self.agent.model
+        agent, model, prefix = self.agent, self.agent.model, self.prefix
         return AgentInfo(
             name=agent.name,
             agent_name=self.agent_name,
@@ -92,7 +92,7 @@ class Served:
             else str(getattr(model, "model", type(model).__name__)),
             tools_count=len(agent.tools),
             handoffs_count=len(agent.handoffs),
-            endpoints=Endpoints(**{name: f"{self.prefix}/{name}" for name in Endpoints.model_fields}),
+            endpoints=Endpoints(run=f"{prefix}/run", stream=f"{prefix}/stream", info=f"{prefix}/info"),
         )
 
 

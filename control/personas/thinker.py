@@ -55,11 +55,14 @@ class PersonaModel(Model):
         self, system_instructions: str | None, input: str | list[TResponseInputItem], *args: Any, **kwargs: Any
     ) -> ModelResponse:
         # Streamed as well: a service that hangs shows within seconds only so.
+        whole: ModelResponse | None = None
         async with aclosing(self.stream_response(system_instructions, input, *args, **kwargs)) as events:
             async for event in events:
                 if isinstance(event, ResponseCompletedEvent):
-                    return _whole(event)
-        raise ModelBehaviorError("The model's answer has no end.")
+                    whole = _whole(event)
+        if whole is None:
+            raise ModelBehaviorError("The model's answer has no end.")
+        return whole
 
     async def stream_response(
         self, system_instructions: str | None, input: str | list[TResponseInputItem], *args: Any, **kwargs: Any

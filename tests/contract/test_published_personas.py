@@ -203,6 +203,17 @@ async def test_models_that_fail_are_said_and_leave_nothing_of_the_turn(bakery: B
     assert "Traceback" not in bakery.control.log()
 
 
+@promise("agents.faults")
+async def test_where_no_language_model_is_set_who_asks_is_told_and_all_else_works() -> None:
+    async with control_service() as bare:
+        for path in ("run", "stream"):
+            answer = await bare.request("POST", f"/agents/default/{path}", json={"input": "x"})
+            assert (answer.status, answer.body["code"]) == (503, "unavailable")
+            assert "LLM_BASE_URL" in answer.body["message"]
+        assert (await bare.request("GET", "/personas/default")).status == 200
+        assert (await bare.request("GET", "/agents/nobody/info")).status == 404
+
+
 @promise("agents.failover")
 async def test_where_one_service_fails_the_next_one_answers(bakery: Bakery) -> None:
     for broken in ("first", "second"):
