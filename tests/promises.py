@@ -94,6 +94,7 @@ PROMISES: dict[str, str] = {
     "sessions.id": "an id that is none is refused with a sentence",
     "sessions.away": "Postgres killed: the absence has one name, nothing is half applied, and the history is whole after",
     "sessions.run": "real runs over two turns and with a handoff read and write one history",
+    "sessions.turn": "a turn that is history is never told as lost",
     # tests/contract/test_agent_router.py
     "router.run": "an agent in a program of one's own answers, remembers, and shares a history with others",
     "router.info": "an agent says what it is and where it is reached",

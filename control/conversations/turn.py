@@ -11,7 +11,7 @@ from agents.memory import SessionSettings
 
 from control.conversations.log import QUERIES, append_in
 from control.conversations.session import DatabaseSession
-from control.db.pool import DatabaseAway
+from control.db.pool import Database, DatabaseAway
 from control.errors import Conflict
 from switchboard.fact import AnyBody, Fact, Item, Source
 
@@ -35,6 +35,8 @@ class Turn:
         self._told: list[Fact] = []
         self.is_first = False
         """Whether the kept turn is the first that the conversation holds."""
+        self.ends = False
+        """Whether it is being kept, or was: then that says whose the conversation is, and the lease is given back."""
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         found = [*await self._session.get_items(limit), *self._added]
@@ -69,6 +71,7 @@ class Turn:
         Raises `Conflict` when the conversation went on without us, `DatabaseAway`, and `ValueError` for an item that
         is no JSON object.
         """
+        self.ends = True
         facts = [*self._session.facts(self._added), *self._told]
         if begun:
             facts.append(_broken_off(self.session_id, begun))
@@ -122,10 +125,10 @@ async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
     async with database.session() as connection:
         if await connection.fetchval(QUERIES["begin_turn"], session.session_id, holder, LEASE_S) is None:
             raise Conflict(BUSY)
-    lost = asyncio.Event()
-    renewing = asyncio.create_task(_renew(session, holder, asyncio.current_task(), lost), name="turn.renew")
+    own, lost = Turn(session, holder), asyncio.Event()
+    renewing = asyncio.create_task(_renew(own, database, holder, asyncio.current_task(), lost), name="turn.renew")
     try:
-        yield Turn(session, holder)
+        yield own
     except asyncio.CancelledError:
         if lost.is_set():
             raise Conflict(BUSY) from None
@@ -140,18 +143,19 @@ async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
 
 
 async def _renew(
-    session: DatabaseSession, holder: UUID, worker: "asyncio.Task[object] | None", lost: asyncio.Event
+    own: Turn, database: Database, holder: UUID, worker: "asyncio.Task[object] | None", lost: asyncio.Event
 ) -> None:
     """Ends the work on a conversation that became another's, while Postgres or we were away."""
     while True:
         await asyncio.sleep(RENEW_S)
         try:
-            async with session.database.session() as connection:
-                ours = await connection.fetchval(QUERIES["renew_turn"], session.session_id, holder, LEASE_S)
+            async with database.session() as connection:
+                ours = await connection.fetchval(QUERIES["renew_turn"], own.session_id, holder, LEASE_S)
         except DatabaseAway as error:
             log.warning("turn_not_renewed", error=str(error))
             continue
-        if ours is None and worker is not None:
-            lost.set()
-            worker.cancel()
+        if ours is None:
+            if not own.ends and worker is not None:
+                lost.set()
+                worker.cancel()
             return
