@@ -142,9 +142,17 @@ def add_routes(
 
 def streamed() -> dict[int | str, dict[str, Any]]:
     """The answers of a stream, as FastAPI's `responses` take them."""
-    events = "`delta` {text}, `tool_call`, `tool_output`, `handoff` {agent}, `final` {final_output, session_id}, \
+    meaning = "`delta` {text}, `tool_call`, `tool_output`, `handoff` {agent}, `final` {final_output, session_id}, \
 `error` {code, message}; the last one is `done`."
-    ok = {"description": events, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    event = {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"enum": ["delta", "tool_call", "tool_output", "handoff", "final", "error", "done"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    }
+    ok = {"description": meaning, "content": {"text/event-stream": {"schema": event}}}
     return {200: ok, **documented(400, 401, 403, 404, 409, 429, 503)}
 
 
