@@ -124,7 +124,7 @@ def test_a_caller_who_heard_nobody_yet_is_greeted() -> None:
 
 
 def _metadata(attempt: int) -> DispatchMetadata:
-    return DispatchMetadata(conversation_id="c", call_id=CALL, attempt=attempt)
+    return DispatchMetadata(conversation_id=str(CALL), call_id=CALL, attempt=attempt)
 
 
 async def test_without_redis_the_files_tell_also_with_half_a_line_at_their_end(tmp_path: Path) -> None:

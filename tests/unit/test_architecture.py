@@ -18,6 +18,7 @@ SHARED = {
     "dispatch",
     "endpoints",
     "fact",
+    "history",
     "logs",
     "notice",
     "number",
