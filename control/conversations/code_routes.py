@@ -12,7 +12,7 @@ from control.access import OPERATOR, VIEWER, Actor, GuardedRoute
 from control.conversations import codes
 from control.errors import documented
 
-routes = APIRouter(tags=["Codes"], route_class=GuardedRoute, responses=documented(400, 401, 403, 404, 503))
+routes = APIRouter(tags=["Codes"], route_class=GuardedRoute, responses=documented(400, 401, 403, 404, 413, 503))
 
 
 class CodeOut(BaseModel):
