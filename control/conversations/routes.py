@@ -192,7 +192,7 @@ async def unrecorded(body: Ids, request: Request, _actor: Annotated[Actor, INTER
     return Unrecorded(unrecorded=[row["id"] for row in rows])
 
 
-@internal_routes.get("/conversations/{conversation_id}/items", response_model_exclude_defaults=True)
+@internal_routes.get("/conversations/{conversation_id}/items", response_model_exclude_unset=True)
 async def read_history(
     conversation_id: Annotated[str, Path(pattern=f"^{CONVERSATION_ID}$")],
     beside: UUID,

@@ -317,7 +317,7 @@ async def test_a_calls_agent_is_told_the_newest_of_what_is_beside_its_call_and_f
         await session.add_items([{"role": "user", "content": f"{at}: " + "z" * 900} for at in range(200)])
         found = await told()
         assert (len(found), found[-1]["content"][:4], found[0]["content"][:4]) == (100, "199:", "100:")
-        await session.add_items([{"role": "user", "content": "z" * 4_000} for _ in range(200)])
+        await session.add_items([{"role": "user", "content": "z" * 3_996} for _ in range(200)])
         assert len(await told()) == 25
     assert await told(f"/internal/conversations/never:was/items?beside={call_id}") == []
     for fault in ("/internal/conversations/a%20b/items?beside=" + str(call_id), place[:-1], place.partition("?")[0]):
