@@ -129,6 +129,22 @@ PROMISES: dict[str, str] = {
     "chats.removed": "a removed chat is erased from the log; what was said in a call stays the call's",
     "chats.agents": "a chat is the session of an agent: one history",
     "chats.faults": "a request with a fault is told which, and changes nothing",
+    # tests/contract/test_codes.py
+    "codes.chat": "a call goes on as a chat by a code: one history, whoever adds to it",
+    "codes.call": "a chat goes on as a call by a code: the token names the conversation, and its holder cannot change that",
+    "codes.once": "a code is good once, for ten minutes, also among many at once and without Redis",
+    "codes.others": "codes are made by who may, of what is theirs; what is wrong with one is not told",
+    "codes.kept": "a code whose use fails, whatever is away, is still good",
+    "codes.stored": "a code is in no table, log or audit entry",
+    "codes.live": "what is typed while a call is on and what is said have one order, and nothing is lost",
+    "codes.told": "a call's agent is told the newest of the conversation beside its call, as much as a model takes",
+    # tests/contract/test_agent_history.py
+    "continued.knows": "the agent of a call that goes on with a chat knows what was written, and greets as in any call",
+    "continued.away": "with control away, hanging or talking nonsense the call is answered all the same, and a fact says so",
+    "continued.resumed": "an agent that takes such a call over knows the chat and the call",
+    "continued.trust": "no phone, and no browser that could change its attributes, chooses a conversation",
+    # tests/e2e/test_continued.py
+    "call.continued": "A chat goes on as a call, and the call as a chat with an agent, each knowing all that was said.",
     "control.api.personas": "personas are made, changed as versions, removed when no number leads to them; faults name fields",
     "control.api.numbers": "a number, in any spelling, leads to a persona or to weighted variants",
     "control.api.calls": "calls are listed, filtered, paged and shown with transcript, events and latencies",
