@@ -22,6 +22,9 @@ from control.conversations import chat_routes
 from control.conversations.routes import calls_routes, internal_routes
 from control.db.pool import Database, DatabaseAway
 from control.db.start import away_at_start, migrated_database
+from control.forgetting import routes as forgetting_routes
+from control.forgetting.forgetting import Forgetting
+from control.forgetting.ledger import Ledger
 from control.jobs import routes as tasks
 from control.jobs.engine import PostgresJobs
 from control.jobs.job import Jobs
@@ -39,6 +42,7 @@ ROUTERS = (
     health.routes,
     calls_routes,
     chat_routes.routes,
+    forgetting_routes.routes,
     personas_routes,
     numbers_routes,
     blocklist.routes,
@@ -66,6 +70,7 @@ class Parts:
     gatekeeper: Gatekeeper
     throttle: Throttle
     jobs: Jobs
+    forgetting: Forgetting
     since: float
 
 
@@ -82,12 +87,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     quick = stream.connect(settings.redis_url)
     try:
         async with migrated_database(settings) as database:
-            await _prepare(database, settings)
-            gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
-            recording = asyncio.create_task(Recorder(redis, database).run(), name="recording")
             jobs = PostgresJobs(database, quick)
+            forgetting = Forgetting(jobs, Ledger(settings.home))
+            await _prepare(database, settings, forgetting)
+            gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
+            recording = asyncio.create_task(Recorder(redis, database, forgetting).run(), name="recording")
             try:
-                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, since)
+                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, forgetting, since)
             finally:
                 recording.cancel()
                 await asyncio.wait([recording], timeout=5)
@@ -96,8 +102,10 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await quick.aclose()
 
 
-async def _prepare(database: Database, settings: Settings) -> None:
+async def _prepare(database: Database, settings: Settings, forgetting: Forgetting) -> None:
     try:
+        # Before anything is recorded: what a backup brought back must not be served and grow meanwhile.
+        await forgetting.again(database)
         await files.load_once(database, files.bundled())
         await keys.ensure_first_key(database, settings.home)
     except DatabaseAway as error:
