@@ -11,8 +11,8 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
-from uuid import UUID, uuid4
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4, uuid5
 
 import structlog
 
@@ -32,6 +32,7 @@ from switchboard.settings import SettingsError
 log = structlog.get_logger(__name__)
 
 LOCK = 0x5B_0003
+LATER = timedelta(seconds=15)
 _ADDRESS = re.compile(r"\s*(?:(?:sips?|tel):)?([^@;]*)", re.IGNORECASE)
 
 
@@ -88,9 +89,21 @@ class Forgetting:
             hashes = self._ledger.hashes(digits)
             found: UUID | None = await connection.fetchval(QUERIES["receipt_of_number"], hashes, one.at)
             if found is not None:
-                await self._found_later(connection, found, conversation)
+                await self._bury(connection, found, [conversation])
                 forgotten[conversation] = found
         return forgotten
+
+    async def came_again(self, connection: Connection, conversations: Mapping[str, UUID]) -> None:
+        """Looks everywhere once more in a moment: what was refused lay in Redis, and may have been on record before.
+
+        Of a call under way facts come all the time, so that not each has a job of its own.
+        """
+        soon = datetime.now(UTC) + LATER
+        for conversation, id in conversations.items():
+            await self._bury(connection, id, [conversation])
+            await connection.execute(QUERIES["reopen"], id)
+            task = uuid5(id, str(int(soon.timestamp() / LATER.total_seconds())))
+            await self._jobs.enqueue(connection, KIND, task=task, at=soon)
 
     async def again(self, database: Database) -> None:
         """Brings database and ledger together: what a restored backup brought back is to be forgotten again.
@@ -145,12 +158,6 @@ class Forgetting:
         if blocked := await connection.fetchval(QUERIES["blocked"], digits):
             await connection.execute(QUERIES["set_kept"], made.id, {"blocklist": blocked})
         return {row["id"] for row in found}
-
-    async def _found_later(self, connection: Connection, id: UUID, conversation: str) -> None:
-        """A call that was under way to the record when its caller was forgotten: what is there of it goes too."""
-        await self._bury(connection, id, [conversation])
-        await connection.execute(QUERIES["reopen"], id)
-        await self._jobs.enqueue(connection, KIND)
 
     async def _restore(self, connection: Connection, entries: Sequence[Entry]) -> None:
         ids = [one.receipt for one in entries]

@@ -51,7 +51,15 @@ async def _next(database: Database) -> list[Conversation]:
     calls: dict[str, list[UUID]] = defaultdict(list)
     for row in rows:
         calls[row["conversation_id"]].append(row["id"])
-    return [Conversation(id, tuple(calls[id])) for id in ids]
+    return [Conversation(id, tuple({*calls[id], *_named_as(id)})) for id in ids]
+
+
+def _named_as(conversation: str) -> list[UUID]:
+    """The call that a conversation is named after, as most are: of one that was erased before no row is left."""
+    try:
+        return [UUID(conversation)]
+    except ValueError:
+        return []
 
 
 async def _erase_elsewhere(run: Run, batch: Sequence[Conversation]) -> None:
