@@ -1,5 +1,7 @@
 """Where a text is found in an installation: every column of every table, every key of Redis, every file."""
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from control.jobs.engine import PostgresJobs
 from switchboard import stream
 from switchboard.fact import CallArrived, Fact, Item, MessageTaken, Source
 from switchboard.outbound import Outbound
+from switchboard.outbox import folder
 from switchboard.shipper import Shipper
 from tests.control_service import INTERNAL_TOKEN, ControlService
 from tests.facts import a_call, said, until
@@ -126,6 +129,17 @@ class Traces:
         async with Outbound.opened([host]) as outbound:
             yield Shipper(self.control.home, self.redis, outbound, self.control.base, INTERNAL_TOKEN)
 
+    async def shipped(self, path: Path) -> None:
+        """Returns when the file is gone, as those of ended processes go."""
+        async with self.shipper() as shipper:
+
+            async def gone() -> bool:
+                shipper._not_before.clear()
+                await shipper.sweep()
+                return not await asyncio.to_thread(path.exists)
+
+            await until(gone)
+
     @asynccontextmanager
     async def jobs(self) -> AsyncIterator[PostgresJobs]:
         async with open_database(self.url) as database:
@@ -160,3 +174,25 @@ def call_of(call_id: Any, number: str, word: str, *, ended: bool = True) -> list
     words = said(conversation, f"My name is {word}", call_id=call_id)
     facts = [arrived.model_copy(update={"body": body}), *others[:-1], words, *more]
     return [*facts, others[-1]] if ended else facts
+
+
+@asynccontextmanager
+async def installation(control: ControlService, *, working: bool = True) -> AsyncIterator[Traces]:
+    redis = stream.connect(control.redis.url, timeout_s=5)
+    traces = Traces(control, redis)
+    try:
+        if working:
+            await traces.worker.start()
+        yield traces
+    finally:
+        if traces.worker.process is not None:
+            await traces.worker.end(signal.SIGKILL)
+        await redis.aclose()
+
+
+def written(traces: Traces, name: str, facts: list[Fact]) -> Path:
+    """A file of facts whose writer has ended."""
+    path = folder(traces.control.home) / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{one.model_dump_json()}\n" for one in facts))
+    return path

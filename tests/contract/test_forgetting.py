@@ -1,11 +1,8 @@
 """Callers and conversations are forgotten: real processes, a real Postgres, a real Redis, real files."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,33 +15,19 @@ from control.db.pool import open_database
 from control.errors import Conflict
 from control.forgetting.tables import ERASED
 from switchboard import stream
-from switchboard.fact import CallArrived, Fact
+from switchboard.fact import CallArrived
 from switchboard.outbox import Outbox, folder
 from tests.browser import signed_in, user
 from tests.control_service import ControlService, control_service
 from tests.facts import a_call, said, until
 from tests.postgres_server import query
 from tests.promises import promise
-from tests.traces import Traces, call_of, in_files, in_redis, in_tables, rows_with
+from tests.traces import Traces, call_of, in_files, in_redis, in_tables, installation, rows_with, written
 from webhook.call import Call
 from webhook.store import Store
 
 NUMBER, OTHER = "+491711234567", "+491719876543"
 SPELLED = "sip:0049%20171%20123-4567@192.0.2.9"
-
-
-@asynccontextmanager
-async def installation(control: ControlService, *, working: bool = True) -> AsyncIterator[Traces]:
-    redis = stream.connect(control.redis.url, timeout_s=5)
-    traces = Traces(control, redis)
-    try:
-        if working:
-            await traces.worker.start()
-        yield traces
-    finally:
-        if traces.worker.process is not None:
-            await traces.worker.end(signal.SIGKILL)
-        await redis.aclose()
 
 
 @pytest.fixture
@@ -61,14 +44,6 @@ async def traces(control: ControlService) -> AsyncIterator[Traces]:
 
 def word() -> str:
     return f"canary{uuid4().hex}"
-
-
-def written(traces: Traces, name: str, facts: list[Fact]) -> Path:
-    """A file of facts whose writer has ended."""
-    path = folder(traces.control.home) / f"{name}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{one.model_dump_json()}\n" for one in facts))
-    return path
 
 
 async def everywhere(traces: Traces, call_id: UUID, number: str, canary: str) -> None:
@@ -170,7 +145,7 @@ async def test_what_was_forgotten_does_not_come_back_and_who_calls_again_is_new(
     # A file of another host, which nobody could look into, is shipped, and the stream is filled again.
     await stream.add(traces.redis, facts[:6])
     path = written(traces, f"{call}-1-J", facts)
-    await shipped(traces, path)
+    await traces.shipped(path)
     assert (await traces.finished(receipt, refused=len(facts)))["went"]["refused"] == len(facts)
     assert await traces.of(canary, NUMBER) == []
     assert await in_tables(traces.url, str(call)) == []
@@ -179,18 +154,6 @@ async def test_what_was_forgotten_does_not_come_back_and_who_calls_again_is_new(
     await traces.control.record(facts)
     shown = (await traces.control.request("GET", f"/calls/{again}")).body
     assert (shown["caller"], shown["conversation_id"], len(shown["events"])) == (NUMBER, str(again), len(facts))
-
-
-async def shipped(traces: Traces, path: Path) -> None:
-    """Returns when the file is gone, as those of ended processes go."""
-    async with traces.shipper() as shipper:
-
-        async def gone() -> bool:
-            shipper._not_before.clear()
-            await shipper.sweep()
-            return not await asyncio.to_thread(path.exists)
-
-        await until(gone)
 
 
 @promise("forget.later")
@@ -203,7 +166,7 @@ async def test_what_becomes_known_only_later_goes_too(traces: Traces) -> None:
     await traces.control.record([one for one in facts[1:] if one.kind != "message_taken"])
     assert await in_tables(traces.url, canary) == ["events.body"]
     path = written(traces, "webhook-7-1", facts[:1])
-    await shipped(traces, path)
+    await traces.shipped(path)
     gone = await traces.finished(asked["receipt_id"], refused=1)
     assert await traces.of(canary, NUMBER) == []
     assert (gone["went"]["calls"], gone["went"]["refused"]) == (1, 1)
@@ -224,7 +187,7 @@ async def test_of_a_call_under_way_nothing_more_is_recorded(traces: Traces) -> N
         assert await traces.of(NUMBER) == []
         for one in facts[8:]:
             outbox.put(one)
-    await shipped(traces, path)
+    await traces.shipped(path)
     await traces.finished(receipt, refused=len(facts) - 8)
     assert await traces.of(canary, NUMBER) == []
     assert await in_tables(traces.url, str(call)) == []
