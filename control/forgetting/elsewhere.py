@@ -166,6 +166,8 @@ async def rewritten(redis: Redis) -> None:
     except TimeoutError:
         raise Passing("Redis takes long to write its file anew.") from None
     except ResponseError as error:
+        if "in progress" in str(error):
+            raise Passing("Redis is writing its file anew for somebody else.") from None
         log.warning("redis_file_not_rewritten", error=str(error)[:200])
 
 
