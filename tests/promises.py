@@ -177,7 +177,7 @@ PROMISES: dict[str, str] = {
     "forget.at_once": "Facts that are recorded while their caller is forgotten go as well.",
     "forget.sessions": "A forgotten conversation takes nothing more, and a turn under way is not kept.",
     "forget.access": "Who may not forget, or ask for a receipt, does not; faults are one sentence and change nothing.",
-    "forget.tables": "Every table that refers to conversations or calls has a statement that erases it.",
+    "forget.tables": "Every table that names callers, conversations or calls has a statement that erases it.",
     # local: the stack on one machine
     "stack.status": "status says where everything is, in the shape that scripts know",
     "stack.secrets": "what is secret is closed to others and stands in no log and no list of processes",
