@@ -7,6 +7,12 @@ SELECT id, last_seq FROM conversations WHERE id = ANY($1::text[]) ORDER BY id FO
 -- known_ids: which of these facts are recorded
 SELECT id FROM events WHERE id = ANY($1::uuid[]);
 
+-- known_or_forgotten: which of these facts are recorded; null when one of the conversations is forgotten
+SELECT id FROM events WHERE id = ANY($1::uuid[])
+UNION ALL
+SELECT NULL FROM tombstones
+WHERE conversation IN (SELECT sha256(convert_to(given.id, 'UTF8')) FROM unnest($2::text[]) AS given (id));
+
 -- add_events: facts in their places
 INSERT INTO events (conversation_id, seq, id, call_id, at, source, kind, body)
 SELECT * FROM unnest(
