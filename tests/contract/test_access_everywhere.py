@@ -134,7 +134,9 @@ async def test_nobody_gets_or_changes_what_is_anothers_by_its_id(control: Contro
     unused = await link(control, ann["id"])
     [session] = (await browser.ask("GET", "/browser-sessions")).body["browser_sessions"]
     chat = (await browser.ask("POST", "/chats", json={"title": f"{canary} chat"})).body["chat_id"]
-    own = (ann["id"], session["id"], key["id"], chat)
+    forgotten = (await browser.ask("POST", "/chats", json={"title": f"{canary} gone"})).body["chat_id"]
+    receipt = (await browser.ask("DELETE", f"/conversations/{forgotten}")).body["receipt_id"]
+    own = (ann["id"], session["id"], key["id"], chat, receipt)
     ids = (*own, ann["handle"], unused.partition(".")[0], f"user:{ann['handle']}")
     others = await strangers(control)
     for stranger in others:

@@ -19,6 +19,7 @@ SHARED = {
     "endpoints",
     "fact",
     "hours",
+    "history",
     "logs",
     "model_client",
     "notice",

@@ -56,7 +56,7 @@ def test_changes_of_more_than_ones_own_sessions_need_an_operator_or_an_admin() -
         guard = declared(route.dependant)
         if isinstance(guard, Needs) and route.methods != {"GET"} and guard.role is not None:
             own = Role.VIEWER if route.path.startswith(("/sign-out", "/browser-sessions", "/chats")) else Role.ADMIN
-            acts = route.path.startswith(("/calls/web", "/agents", "/blocklist", "/tasks"))
+            acts = route.path.startswith(("/calls/", "/agents", "/blocklist", "/tasks"))
             needed = Role.OPERATOR if acts else own
             assert guard.role is needed, route.path
 
