@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 
 # A server with its own defaults offers nothing to a worker from 0.7 on, and tells nobody: what decides is the count.
 FULL_LOAD = 0.65
+MOST_IDLE = 4
 
 
 class Admission:
@@ -45,7 +46,14 @@ class Admission:
         return len({one.job.id for one in self.server.active_jobs} | self._accepting)
 
     def load(self) -> float:
+        """What the library tells the server; it asks twice a second."""
+        self._spare()
         return min(self.taken() / self.most, 1.0) * FULL_LOAD
+
+    def _spare(self) -> None:
+        """No more processes wait for calls than calls can come: starting one takes time from those that run."""
+        # The library's own reckoning ends at the load from which on it takes no jobs, and decides by that.
+        self.server._proc_pool.set_target_idle_processes(min(MOST_IDLE, max(1, self.most - self.taken())))
 
     async def decide(self, request: JobRequest) -> None:
         """Accepts a job while there is room, and lets another worker have it otherwise."""
@@ -58,6 +66,7 @@ class Admission:
             await request.reject(terminate=False)
             return
         self._accepting.add(request.id)
+        self._spare()
         try:
             await self._accept(request, told)
         finally:

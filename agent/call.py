@@ -29,13 +29,13 @@ from agent.line import Line
 from agent.mouth import Hold, Mouth
 from agent.parts import Parts
 from agent.patience import Patience
-from agent.prompt import cleaned, filled, quoted
 from agent.recall import Past
-from agent.relay import ModelsFailed
 from agent.report import Report
 from agent.voice import APOLOGY
 from switchboard import fact
 from switchboard.call import Caller
+from switchboard.prompt import cleaned, filled, quoted
+from switchboard.relay import ModelsFailed
 
 log = structlog.get_logger(__name__)
 
@@ -193,10 +193,13 @@ class Call:
         """Takes the conversation up where it is; returns what is to be said first."""
         self._lost = self._report.attempt > 1 and (self._past.answered or self._line.picked_up)
         first_words = greeting(self._parts.persona, self._parts.welcome_text, self._past, lost=self._lost)
-        if self._lost or self._past.facts:
-            items = self._past.chat()
+        items = self._past.chat()
+        if items:
             # Not reported again: the session reports what is added from here on.
             await self._parts.voice.update_chat_ctx(llm.ChatContext(items))
+        if earlier := self._past.earlier:
+            self._report.add(fact.ConversationContinued(items=len(earlier.items), missing=earlier.missing))
+        if self._lost or self._past.facts:
             self._report.add(
                 fact.CallResumed(attempt=self._report.attempt, items=len(items), unanswered=first_words.answers)
             )

@@ -144,7 +144,8 @@ async def _reporting(
 ) -> AsyncIterator[Report]:
     metadata = given.metadata
     attempt = metadata.attempt if metadata else UNTOLD
-    conversation = metadata.conversation_id if metadata else caller.conversation_id
+    # Whether the caller's token may be believed is known to the webhook service alone.
+    conversation = metadata.conversation_id if metadata else str(caller.call_id)
     redis = stream.connect(settings.redis_url)
     path = outbox.folder(settings.home) / f"{caller.call_id}-{attempt}-{ctx.job.id}.jsonl"
     async with contextlib.AsyncExitStack() as stack:

@@ -1,12 +1,13 @@
-"""What is known of a call so far, for an agent that takes it over in mid-conversation.
+"""What is known when an agent comes: of a call that it takes over, of a conversation that its call goes on with.
 
-It is read where the agent before left it: in Redis, and in the files of facts on this host; either is enough.
+What was said in the call is read where the agent before left it: in Redis, and in the files of facts on this host;
+either is enough.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from livekit.agents import llm
 from pydantic import JsonValue
 from redis.exceptions import RedisError
 
+from agent import history
+from agent.history import Earlier
 from switchboard import outbox, stream
 from switchboard.dispatch import DispatchMetadata
 from switchboard.fact import AgentJoined, CallAnswered, Fact, Item, RecordingPaused, RecordingResumed
@@ -36,11 +39,13 @@ MOST_ITEMS = 100
 class Past:
     """What other agents reported of the call, in the order in which it happened; nothing for a call's first agent.
 
-    `unshipped`: what is in a file, and as far as is known not on its way to the record.
+    `unshipped`: what is in a file, and as far as is known not on its way to the record. `earlier`: what was said in
+    the conversation and not in this call; None for a call that is a conversation of its own.
     """
 
     facts: tuple[Fact, ...] = ()
     unshipped: tuple[Fact, ...] = ()
+    earlier: Earlier | None = None
 
     @property
     def began(self) -> datetime | None:
@@ -98,7 +103,9 @@ class Past:
 
     def chat(self) -> list[llm.ChatItem]:
         """The newest of the conversation for the model; tool calls with their results, or not at all."""
-        items = [_chat_item(one.body, one.at) for one in self.facts if isinstance(one.body, Item)]
+        said = [(one.at, one.body) for one in (self.earlier.items if self.earlier else ())]
+        said += [(one.at, one.body) for one in self.facts if isinstance(one.body, Item)]
+        items = [_chat_item(body, at) for at, body in sorted(said, key=lambda one: one[0])]
         kept = [item for item in items[-MOST_ITEMS:] if item is not None]
         called = {item.call_id for item in kept if isinstance(item, llm.FunctionCall)}
         whole = called & {item.call_id for item in kept if isinstance(item, llm.FunctionCallOutput)}
@@ -136,7 +143,14 @@ def _text(item: Mapping[str, JsonValue]) -> str:
 
 async def past(settings: Settings, metadata: DispatchMetadata | None) -> Past:
     """What is known within a short deadline, from as many sources as answer. Never raises."""
-    if metadata is None or metadata.attempt <= 1:
+    if metadata is None:
+        return Past()
+    earlier, known = await asyncio.gather(history.earlier(settings, metadata), _of_call(settings, metadata))
+    return replace(known, earlier=earlier)
+
+
+async def _of_call(settings: Settings, metadata: DispatchMetadata) -> Past:
+    if metadata.attempt <= 1:
         return Past()
     call_id = metadata.call_id
     sources = [

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from redis.exceptions import RedisError
 
 from agent import entry, nursery
-from agent.admission import Admission
+from agent.admission import MOST_IDLE, Admission
 from agent.lifeline import Hello, Lifelines, Reason
 from agent.notices import Notices
 from agent.registration import RegisteredServer
@@ -24,7 +24,6 @@ from switchboard.settings import Settings
 log = structlog.get_logger(__name__)
 
 CALLS_A_CORE = 4
-MOST_IDLE = 4
 BEAT_S = 1.0
 
 

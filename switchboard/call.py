@@ -1,5 +1,6 @@
 """Who is a caller, and which call is theirs: read from a LiveKit participant, anywhere."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,8 @@ ATTEMPT = "attempt"
 JOB = "job_id"
 WORKER = "worker_id"
 CALL_ID_HEADER = "X-Switchboard-Call-Id"
+
+CONVERSATION_ID = r"[A-Za-z0-9_.:-]{1,128}"
 
 # How long a browser that reloads may be away before its call has ended.
 REJOIN_S = 20.0
@@ -55,7 +58,9 @@ def caller_of(
     if not dialed or may_change_itself or "switchboard.role" in attributes:
         return None
     call_id = call_id_of_browser(room, identity)
-    conversation = attributes.get(CONVERSATION) or str(call_id)
+    # The word of who made the token: what a phone sends can never say it, nor a browser that may change itself.
+    named = attributes.get(CONVERSATION, "")
+    conversation = named if re.fullmatch(CONVERSATION_ID, named) else str(call_id)
     return Caller(call_id, "browser", identity, dialed, None, conversation)
 
 

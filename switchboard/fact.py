@@ -120,6 +120,17 @@ class CallResumed(Body):
     unanswered: bool
 
 
+class ConversationContinued(Body):
+    """The call goes on with a conversation that was there before it, of which the agent knows `items`.
+
+    `missing` says why it knows nothing, if so.
+    """
+
+    kind: Literal["conversation_continued"] = "conversation_continued"
+    items: int
+    missing: str = ""
+
+
 class CallAnswered(Body):
     """The caller hears us from here on; seconds since the agent's job began."""
 
@@ -265,7 +276,7 @@ class RecordingDeleted(Body):
     """The sound is gone for good. What comes of it later goes too."""
 
     kind: Literal["recording_deleted"] = "recording_deleted"
-    reason: Literal["deleted", "expired", "forgotten"]
+    reason: Literal["deleted", "expired"]
 
 
 class CallEnded(Body):
@@ -293,6 +304,7 @@ AnyBody = Annotated[
     | AgentLeft
     | AgentLost
     | CallResumed
+    | ConversationContinued
     | CallAnswered
     | Item
     | ItemsRetracted

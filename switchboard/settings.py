@@ -181,10 +181,11 @@ def _refuse_unknown(env_file: Path) -> None:
     known = known_names()
     written = set(dotenv_values(env_file)) if env_file.is_file() else set()
     for name in sorted((set(os.environ) | written) - known):
-        near = difflib.get_close_matches(name, known, n=1)
         ours = name.startswith(OUR_PREFIXES) and not name.startswith(OTHERS)
+        # Likeness is looked for where it counts alone: job processes read this while a caller waits.
         slip = name in written and bool(difflib.get_close_matches(name, known, n=1, cutoff=SLIP))
         if ours or slip:
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "remove it; .env.example lists the known ones."
             raise SettingsError(f"{name} is no known setting: {hint}")
 

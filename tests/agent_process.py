@@ -163,11 +163,11 @@ class AgentProcess:
         self.phones.append(phone)
         return phone
 
-    def metadata(self, phone: Phone, *, attempt: int = 1, **persona: Any) -> str:
-        """What the webhook service would send."""
+    def metadata(self, phone: Phone, *, attempt: int = 1, conversation: str = "", **persona: Any) -> str:
+        """What the webhook service would send. `conversation`: another one than the call's own."""
         return json.dumps(
             {
-                "conversation_id": phone.call_id,
+                "conversation_id": conversation or phone.call_id,
                 "call_id": phone.call_id,
                 "room_sid": "",
                 "attempt": attempt,

@@ -53,7 +53,7 @@ def call_of(participant: ParticipantInfo, *, room: str, room_sid: str) -> Call |
         return None
     return Call(
         call_id=caller.call_id,
-        conversation_id=_conversation(caller.conversation_id, caller.call_id),
+        conversation_id=caller.conversation_id,
         room=room[:256],
         room_sid=room_sid[:256],
         channel=caller.kind,
@@ -68,10 +68,6 @@ def _may_change_itself(participant: ParticipantInfo) -> bool:
     # A participant without permissions on record is one that we know nothing about.
     permission: ParticipantPermission = participant.permission
     return permission.can_update_metadata if participant.HasField("permission") else True
-
-
-def _conversation(given: str, call_id: UUID) -> str:
-    return given if 0 < len(given) <= 128 and given.isprintable() else str(call_id)
 
 
 def _headers(attributes: dict[str, str]) -> dict[str, str]:

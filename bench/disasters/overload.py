@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class Case:
     waits: tuple[float | None, ...] = ()
     call_id: str | None = None
     reason: str | None = None
+    # What is on record of a call in which a turn had no reply.
+    lines: Sequence[Mapping[str, Any]] = ()
 
     @property
     def answered(self) -> bool:
@@ -83,6 +85,8 @@ async def _offered(options: Options, place: Ground, at: int) -> Case:
     case.waits = tuple(waits(await kept(options, talking), talking.said))
     entry = await ledger.ended(place.found.stack, case.call_id)
     case.reason = entry.reason if entry else None
+    if entry and None in case.waits:
+        case.lines = entry.lines
     return case
 
 

@@ -36,6 +36,11 @@ def new_key() -> str:
     return KEY_PREFIX + new_secret()
 
 
+def new_code() -> str:
+    """128 random bits: a code that is good once and for minutes."""
+    return secrets.token_urlsafe(16)
+
+
 def hashed(token: str) -> bytes:
     """What is kept of a token: its bits are random, so that one pass of SHA-256 is enough."""
     return hashlib.sha256(token.encode(errors="replace")).digest()

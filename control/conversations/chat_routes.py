@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from control import places
 from control.access import VIEWER, Actor, GuardedRoute
-from control.conversations import chats
+from control.conversations import chats, codes
 from control.conversations.chats import Chat
 from control.errors import BadRequest, documented
 from control.fields import Text
@@ -35,9 +35,13 @@ class Said(BaseModel):
 
 
 class ChatIn(BaseModel):
+    """With `code` the chat goes on with the conversation that the code was made for; one that is a chat already keeps
+    its title."""
+
     model_config = ConfigDict(extra="forbid")
 
     title: Title = ""
+    code: str | None = None
 
 
 class ChatChange(BaseModel):
@@ -76,11 +80,14 @@ class ChatPage(BaseModel):
     next: str | None
 
 
-@routes.post("", status_code=201, responses=documented(413))
+@routes.post("", status_code=201, responses=documented(404, 409, 413))
 async def make_chat(body: ChatIn, request: Request, actor: Annotated[Actor, VIEWER]) -> ChatOut:
-    """A new conversation, which agents add to by its `chat_id` as `session_id`."""
+    """A new conversation, or by a code a call's, which agents add to by its `chat_id` as `session_id`."""
     async with request.app.state.parts.database.transaction() as connection:
-        return ChatOut.of(await chats.make(connection, actor.owner, body.title))
+        if body.code is None:
+            return ChatOut.of(await chats.make(connection, actor.owner, body.title))
+        conversation = await codes.redeem(connection, actor, body.code)
+        return ChatOut.of(await chats.go_on(connection, actor.owner, conversation, body.title))
 
 
 @routes.get("")

@@ -12,7 +12,7 @@ from control.conversations.calls import transcript
 from control.conversations.log import QUERIES, append_in, latest_items
 from control.conversations.session import DatabaseSession
 from control.db.pool import Connection, Database
-from control.errors import NotFound
+from control.errors import Conflict, NotFound
 from switchboard.fact import Erased
 
 # Items of a chat that are shown, tool calls among them; an agent's run reads all of it.
@@ -34,6 +34,14 @@ class Chat:
 async def make(connection: Connection, owner: UUID, title: str) -> Chat:
     row = await connection.fetchrow(QUERIES["make_chat"], str(uuid4()), owner, title)
     return _chat(cast(Mapping[str, Any], row))
+
+
+async def go_on(connection: Connection, owner: UUID, conversation: str, title: str) -> Chat:
+    """A conversation as a chat of its owner's, with `title` when it was none yet. Raises `Conflict`."""
+    if not _is_chat_id(conversation):
+        raise Conflict("The id of this conversation is another program's, and none that a chat can have.")
+    await connection.execute(QUERIES["claim_chat"], conversation, owner, title)
+    return await read(connection, owner, UUID(conversation))
 
 
 async def read(connection: Connection, owner: UUID, chat_id: UUID) -> Chat:
@@ -75,6 +83,7 @@ async def remove(connection: Connection, owner: UUID, chat_id: UUID) -> None:
     erased = Erased()
     body = erased.model_dump(mode="json", exclude={"kind"})
     await connection.execute(QUERIES["erase_items"], str(chat_id), erased.kind, body)
+    await connection.execute(QUERIES["void_codes"], str(chat_id))
     await connection.execute(QUERIES["let_go"], str(chat_id))
 
 
@@ -88,6 +97,13 @@ async def _own(connection: Connection, owner: UUID, chat_id: UUID, how: str = "l
     if row is None:
         raise NotFound("There is no such chat.")
     return row
+
+
+def _is_chat_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def _chat(row: Mapping[str, Any], conversation: Sequence[Mapping[str, Any]] = ()) -> Chat:

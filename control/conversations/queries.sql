@@ -7,6 +7,12 @@ SELECT id, last_seq FROM conversations WHERE id = ANY($1::text[]) ORDER BY id FO
 -- known_ids: which of these facts are recorded
 SELECT id FROM events WHERE id = ANY($1::uuid[]);
 
+-- known_or_forgotten: which of these facts are recorded; null when one of the conversations is forgotten
+SELECT id FROM events WHERE id = ANY($1::uuid[])
+UNION ALL
+SELECT NULL FROM tombstones
+WHERE conversation IN (SELECT sha256(convert_to(given.id, 'UTF8')) FROM unnest($2::text[]) AS given (id));
+
 -- add_events: facts in their places
 INSERT INTO events (conversation_id, seq, id, call_id, at, source, kind, body)
 SELECT * FROM unnest(
@@ -126,3 +132,36 @@ UPDATE events SET kind = $2, body = $3::jsonb WHERE conversation_id = $1 AND kin
 
 -- let_go: nobody's chat any more; of a call's conversation the call is left
 UPDATE conversations SET title = NULL, owner = NULL, updated_at = now() WHERE id = $1;
+
+-- claim_conversation: a new one is the user's; true when it is theirs
+INSERT INTO conversations (id, owner) VALUES ($1, $2)
+ON CONFLICT (id) DO UPDATE SET owner = conversations.owner WHERE conversations.owner = $2
+RETURNING true;
+
+-- claim_chat: a conversation that is nobody's, or the user's own, as a chat; one that is a chat keeps its title
+UPDATE conversations SET owner = $2, title = COALESCE(title, $3) WHERE id = $1 AND (owner IS NULL OR owner = $2)
+RETURNING id;
+
+-- lock_open: a conversation that is nobody's or the user's own, which nobody else adds to until the transaction ends
+SELECT id FROM conversations WHERE id = $1 AND (owner IS NULL OR owner = $2) FOR UPDATE;
+
+-- add_code: a new one, by its hash
+INSERT INTO codes (hash, conversation_id, user_id, expires_at) VALUES ($1, $2, $3, now() + $4::interval)
+RETURNING expires_at;
+
+-- conversation_of_code: what a code of this user continues, good or not
+SELECT conversation_id FROM codes WHERE hash = $1 AND user_id = $2;
+
+-- use_code: true when it is good; of several at once for one
+DELETE FROM codes WHERE hash = $1 AND user_id = $2 AND expires_at > now() RETURNING true;
+
+-- void_codes: those of a conversation
+DELETE FROM codes WHERE conversation_id = $1;
+
+-- forget_codes: those that have expired
+DELETE FROM codes WHERE expires_at <= now();
+
+-- items_beside: the newest items of a conversation that are none of this call
+SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
+WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND call_id IS DISTINCT FROM $2
+ORDER BY seq DESC LIMIT $3;

@@ -5,16 +5,18 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from control import places
 from control.access import INTERNAL, OPERATOR, VIEWER, Actor, GuardedRoute, audit
-from control.conversations import calls
+from control.conversations import calls, codes, history
 from control.conversations.log import QUERIES
 from control.conversations.web import web_call
 from control.errors import documented
 from control.fields import PhoneNumber, Text
+from switchboard.call import CONVERSATION_ID
+from switchboard.history import History
 
 _COMMON = documented(400, 401, 403, 503)
 calls_routes = APIRouter(prefix="/calls", tags=["Calls"], route_class=GuardedRoute, responses=_COMMON)
@@ -93,9 +95,12 @@ class CallDetail(CallOut):
 
 
 class WebCallIn(BaseModel):
+    """With `code` the call goes on with the conversation that the code was made for."""
+
     model_config = ConfigDict(extra="forbid")
 
     number: PhoneNumber
+    code: str | None = None
 
 
 class WebCallOut(BaseModel):
@@ -172,11 +177,12 @@ async def read_call(call_id: UUID, request: Request, _actor: Annotated[Actor, VI
     )
 
 
-@calls_routes.post("/web", responses=documented(413))
+@calls_routes.post("/web", responses=documented(404, 413))
 async def make_web_call(body: WebCallIn, request: Request, actor: Annotated[Actor, OPERATOR]) -> WebCallOut:
     """A call from a browser to a number: where to join, and a token for one room."""
-    made = web_call(request.app.state.parts.settings, body.number)
     async with request.app.state.parts.database.transaction() as connection:
+        conversation = None if body.code is None else await codes.redeem(connection, actor, body.code)
+        made = web_call(request.app.state.parts.settings, body.number, conversation)
         await audit(connection, actor, "call.web", str(made.call_id), {"number": body.number})
     return WebCallOut(**asdict(made))
 
@@ -187,6 +193,18 @@ async def unrecorded(body: Ids, request: Request, _actor: Annotated[Actor, INTER
     async with request.app.state.parts.database.session() as connection:
         rows = await connection.fetch(QUERIES["unrecorded"], body.ids)
     return Unrecorded(unrecorded=[row["id"] for row in rows])
+
+
+@internal_routes.get("/conversations/{conversation_id}/items", response_model_exclude_unset=True)
+async def read_history(
+    conversation_id: Annotated[str, Path(pattern=f"^{CONVERSATION_ID}$")],
+    beside: UUID,
+    request: Request,
+    _actor: Annotated[Actor, INTERNAL],
+) -> History:
+    """The newest of what was said in a conversation, but not in the call `beside`; nothing for one that never was."""
+    async with request.app.state.parts.database.session() as connection:
+        return await history.beside(connection, conversation_id, beside)
 
 
 def _named(row: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A conversation as the history of agents: the OpenAI Agents SDK's Session, read from the log."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import cast
 from uuid import uuid4
@@ -11,9 +12,10 @@ from agents.memory import SessionSettings
 from control.conversations.calls import said
 from control.conversations.log import Event, append_in, latest_items, lock
 from control.db.pool import Connection, Database
+from switchboard.call import CONVERSATION_ID
 from switchboard.fact import Fact, Item, ItemsRetracted, Source
 
-ID = r"[A-Za-z0-9_.:-]{1,128}"
+ID = CONVERSATION_ID
 
 
 def new_session_id() -> str:
@@ -45,7 +47,7 @@ class DatabaseSession:
         if limit is not None and limit < 1:
             return []
         async with self.database.session() as connection:
-            return [_item(event) for event in await latest_items(connection, self.session_id, limit)]
+            return [_item(event) for event in _whole(await latest_items(connection, self.session_id, limit))]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Raises `ValueError` for an item that is no JSON object."""
@@ -91,6 +93,18 @@ class DatabaseSession:
         """Takes back the items from `first` on; what cannot be read there goes with them."""
         body = ItemsRetracted(first=first, last=last)
         await append_in(connection, [Fact(conversation_id=self.session_id, source=Source.CONTROL, body=body)])
+
+
+def _whole(events: Sequence[Event]) -> list[Event]:
+    """Without what no model takes: a tool's call or its result alone, as a live call reports one after the other."""
+    halves = Counter(_tool_call(event) for event in events)
+    return [event for event in events if not (call_id := _tool_call(event)) or halves[call_id] > 1]
+
+
+def _tool_call(event: Event) -> str:
+    """Which call of a tool in a phone call this item is of; empty for all else."""
+    call_id = cast(Item, event.fact.body).item.get("call_id")
+    return call_id if event.fact.source is Source.AGENT and isinstance(call_id, str) else ""
 
 
 def _item(event: Event) -> TResponseInputItem:

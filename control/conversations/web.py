@@ -8,7 +8,7 @@ from uuid import UUID
 from livekit import api
 
 from control.errors import Unavailable
-from switchboard.call import DIALED, call_id_of_browser
+from switchboard.call import CONVERSATION, DIALED, call_id_of_browser
 from switchboard.settings import Settings
 
 JOIN_WITHIN = timedelta(minutes=1)
@@ -22,9 +22,10 @@ class WebCall:
     call_id: UUID
 
 
-def web_call(settings: Settings, number: str) -> WebCall:
+def web_call(settings: Settings, number: str, conversation: str | None = None) -> WebCall:
     """A new room's token, to be used within a minute. Raises `Unavailable` where LiveKit is not set up.
 
+    `conversation`: the one that the call goes on with; else it begins its own.
     The token allows the microphone and typed words, and no change of its attributes: what they say is our word alone.
     """
     url = settings.livekit_public_url or settings.livekit_url
@@ -44,7 +45,7 @@ def web_call(settings: Settings, number: str) -> WebCall:
     token = (
         api.AccessToken(settings.livekit_api_key, secret)
         .with_identity(identity)
-        .with_attributes({DIALED: number})
+        .with_attributes({DIALED: number} | ({CONVERSATION: conversation} if conversation else {}))
         .with_grants(grants)
         .with_ttl(JOIN_WITHIN)
         .to_jwt()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from control.forgetting import job as forgetting
 from control.jobs import housekeeping
 from control.jobs.job import Job, Queue
 from control.recordings import deletion
@@ -24,5 +25,6 @@ CATALOGUE = catalogue(
         Job("clean_up", housekeeping.clean_up, Queue.HOUSEKEEPING),
         Job("expire", housekeeping.expire, Queue.HOUSEKEEPING),
         Job("expire_recordings", deletion.expire, Queue.HOUSEKEEPING),
+        Job(forgetting.KIND, forgetting.forget, limit_s=500.0),
     )
 )

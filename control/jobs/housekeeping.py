@@ -7,12 +7,14 @@ from control.db.queries import load
 from control.jobs.job import QUERIES, Result, Run
 
 _ACCESS = load(Path(__file__).parent.parent / "access")
+_CONVERSATIONS = load(Path(__file__).parent.parent / "conversations")
 STATEMENT_S = 120.0
 # What is of no use any more, and what has an expiry, each with the statement that ends it.
 CLEAN_UP = {
     "jobs": QUERIES["forget_jobs"],
     "tasks": QUERIES["forget_tasks"],
     "refused_facts": QUERIES["forget_refused_facts"],
+    "codes": _CONVERSATIONS["forget_codes"],
 }
 EXPIRIES = {
     "api_keys": _ACCESS["expire_keys"],

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 from uuid import UUID
 
+from redis.asyncio import Redis
+
 from control.db.pool import Connection, Database, Row
 from control.db.queries import load
+from switchboard.settings import Settings
 
 QUERIES = load(Path(__file__).parent)
 
@@ -120,15 +123,25 @@ class Jobs(Protocol):
 
 
 class Run:
-    """One attempt at a task. `args` are what it was enqueued with."""
+    """One attempt at a task. `args` are what it was enqueued with, `settings` are the worker's."""
 
-    def __init__(self, row: Row, database: Database, jobs: Jobs, told: Callable[[Task], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        row: Row,
+        database: Database,
+        redis: Redis,
+        settings: Settings,
+        jobs: Jobs,
+        told: Callable[[Task], Awaitable[None]],
+    ) -> None:
         self.task: UUID = row["id"]
         self.args: Mapping[str, Any] = row["args"]
         self.owner: str | None = row["owner"]
         self.attempt: int = row["attempts"]
         self.faults: int = row["faults"]
         self.database = database
+        self.redis = redis
+        self.settings = settings
         self.completed = False
         self._jobs = jobs
         self._told = told

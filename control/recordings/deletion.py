@@ -3,7 +3,6 @@
 Whatever stops it in between, the daily job takes away the rest, and what comes later of a deleted recording.
 """
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,24 +21,19 @@ from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-Why = Literal["deleted", "expired", "forgotten"]
+Why = Literal["deleted", "expired"]
 
 AT_ONCE = 50
 
 
 async def mark_deleted(
-    connection: Connection,
-    why: Why,
-    *,
-    calls: Sequence[UUID] = (),
-    conversations: Sequence[str] = (),
-    source: Source = Source.CONTROL,
+    connection: Connection, why: Why, calls: Sequence[UUID], *, source: Source = Source.CONTROL
 ) -> list[UUID]:
-    """Deletes all recordings of these calls and conversations on record, in the caller's transaction.
+    """Deletes the recordings of these calls on record, in the caller's transaction; their ids.
 
-    Returns their ids: `erase` takes away their sound, once the transaction is committed.
+    `erase` takes away their sound, once the transaction is committed. Raises `Forgotten`.
     """
-    rows = await connection.fetch(QUERIES["calls_with_recordings"], list(calls), list(conversations))
+    rows = await connection.fetch(QUERIES["to_delete"], list(calls))
     facts = [
         Fact(
             id=uuid5(recording_id(row["call_id"]), "deleted"),
@@ -55,10 +49,16 @@ async def mark_deleted(
     return [recording_id(row["call_id"]) for row in rows]
 
 
+def waiting(home: Path, recording: UUID) -> list[Path]:
+    """The files of a recording that wait below `home` to be shipped."""
+    return list((home / SPOOL).glob(f"{recording}-*"))
+
+
 async def erase(store: RecordingStore, home: Path, recordings: Sequence[UUID]) -> None:
     """Takes away the sound of recordings, and what of it waits below `home` to be shipped. Raises `StoreAway`."""
     for recording in recordings:
-        await asyncio.to_thread(_erase_waiting, home, recording)
+        for path in waiting(home, recording):
+            path.unlink(missing_ok=True)
         await store.erase(recording)
 
 
@@ -70,18 +70,12 @@ async def erase_now_or_later(store: RecordingStore, home: Path, recordings: Sequ
         log.warning("recordings_not_erased", count=len(recordings), error=str(error))
 
 
-def _erase_waiting(home: Path, recording: UUID) -> None:
-    for path in (home / SPOOL).glob(f"{recording}-*"):
-        path.unlink(missing_ok=True)
-
-
 async def expire(run: Run) -> Result:
     """Deletes recordings whose time is over, and sound that is of none; how many of each.
 
     Raises `Passing` when what keeps recordings is away.
     """
-    settings = Settings.read()
-    store = RecordingStore.of(settings)
+    settings, store = run.settings, RecordingStore.of(run.settings)
     try:
         expired = await _expire_old(run, store, settings)
         await run.progress(0.5, "leftovers")
@@ -96,7 +90,7 @@ async def _expire_old(run: Run, store: RecordingStore, settings: Settings) -> in
         async with run.database.transaction() as connection:
             rows = await connection.fetch(QUERIES["expired_recordings"], settings.recordings_days, AT_ONCE)
             calls = [row["call_id"] for row in rows]
-            gone = await mark_deleted(connection, "expired", calls=calls, source=Source.JOB)
+            gone = await mark_deleted(connection, "expired", calls, source=Source.JOB)
         if not gone:
             return count
         await erase(store, settings.home, gone)

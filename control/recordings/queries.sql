@@ -61,14 +61,15 @@ WHERE NOT EXISTS (
         AND user_id IS NOT DISTINCT FROM $2::uuid AND at > now() - make_interval(secs => $5::float)
 );
 
--- calls_with_recordings: those of these calls and conversations that have one
-SELECT call_id, conversation_id FROM recordings
-WHERE (call_id = ANY($1::uuid[]) OR conversation_id = ANY($2::text[])) AND deleted_at IS NULL ORDER BY call_id;
+-- to_delete: those of these calls that have one
+SELECT call_id, conversation_id FROM recordings WHERE call_id = ANY($1::uuid[]) AND deleted_at IS NULL ORDER BY call_id;
 
 -- expired_recordings: those whose time is over, but not while their call runs
 SELECT r.call_id, r.conversation_id FROM recordings r LEFT JOIN calls c ON c.id = r.call_id
 WHERE r.deleted_at IS NULL AND r.started_at + make_interval(days => COALESCE(r.keep_days, $1::int)) <= now()
     AND (r.ended_at IS NOT NULL OR c.ended_at IS NOT NULL OR r.started_at < now() - interval '2 days')
+    -- Those go as their conversations do.
+    AND NOT EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to(r.conversation_id, 'UTF8')))
 ORDER BY r.started_at LIMIT $2;
 
 -- unwanted: of these, those that were deleted, and those that nobody knows and that are older than anything kept

@@ -106,7 +106,7 @@ async def delete_recording(recording_id: UUID, request: Request, actor: Annotate
     if found.live:
         raise Conflict("The call is being recorded: it can be deleted when the call is over.")
     async with parts.database.transaction() as connection:
-        gone = await mark_deleted(connection, "deleted", calls=[found.call_id])
+        gone = await mark_deleted(connection, "deleted", [found.call_id])
         if gone:
             await audit(connection, actor, "recording.deleted", str(recording_id), {"call_id": str(found.call_id)})
     await erase_now_or_later(parts.recordings, parts.settings.home, [recording_id])

@@ -38,10 +38,13 @@ async def _recalling_model(agent: AgentProcess) -> None:
 
 
 class Call:
-    """A phone call whose agents are written down as they speak, and can be killed."""
+    """A phone call whose agents are written down as they speak, and can be killed.
 
-    def __init__(self, agent: AgentProcess, phone: Phone, **persona: Any) -> None:
-        self.agent, self.phone = agent, phone
+    `conversation`: one that the call goes on with.
+    """
+
+    def __init__(self, agent: AgentProcess, phone: Phone, *, conversation: str = "", **persona: Any) -> None:
+        self.agent, self.phone, self._conversation = agent, phone, conversation
         self._texts: list[tuple[str, str]] = []
         self._gone: set[str] = set()
         self._persona = {"welcome_message": WELCOME, **persona}
@@ -54,7 +57,7 @@ class Call:
         self.phone.start(read())
 
     async def send(self, attempt: int) -> None:
-        metadata = self.agent.metadata(self.phone, attempt=attempt, **self._persona)
+        metadata = self.agent.metadata(self.phone, attempt=attempt, conversation=self._conversation, **self._persona)
         await self.agent.dispatch(self.phone.name, metadata)
 
     async def greeted(self) -> None:

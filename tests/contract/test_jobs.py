@@ -371,7 +371,7 @@ async def test_workers_started_again_and_again_tidy_up_once_an_hour(shop: Worksh
             assert [await one.end(), await two.end()] == [0, 0]
     ended = {row["kind"]: row for row in await shop.rows("SELECT * FROM tasks WHERE kind <> 'urgent'")}
     assert len(await shop.rows("SELECT FROM tasks WHERE kind <> 'urgent'")) == len(ended) == 2
-    assert ended["clean_up"]["result"] == {"jobs": 1, "tasks": 1, "refused_facts": 1}
+    assert ended["clean_up"]["result"] == {"jobs": 1, "tasks": 1, "refused_facts": 1, "codes": 1}
     assert ended["expire"]["result"] == {"api_keys": 1, "browser_sessions": 1, "sign_in_links": 1}
     assert [row["why"] for row in await shop.rows("SELECT why FROM refused_facts")] == ["new"]
     [key] = await shop.rows("SELECT expires_at, revoked_at FROM api_keys WHERE name = 'over'")
@@ -383,7 +383,7 @@ async def test_workers_started_again_and_again_tidy_up_once_an_hour(shop: Worksh
 
 
 async def _leave_behind(shop: Workshop) -> None:
-    """A task, a job, a refused fact, a key, a session and a link that are over, and of most one that is not."""
+    """A task, job, refused fact, key, session, link and code that are over, and of most one that is not."""
     for statement in (
         "INSERT INTO tasks (id, kind, state, finished_at)"
         " VALUES (gen_random_uuid(), 'note', 'completed', now() - interval '8 days')",
@@ -404,6 +404,9 @@ async def _leave_behind(shop: Workshop) -> None:
         "INSERT INTO sign_in_links (id, user_id, hash, created_by, expires_at)"
         " SELECT gen_random_uuid(), id, '', 't', now() - age"
         " FROM users, (VALUES (interval '31 days'), (interval '1 day')) AS over (age)",
+        "INSERT INTO conversations (id) VALUES ('c')",
+        "INSERT INTO codes (hash, conversation_id, user_id, expires_at) SELECT age::text::bytea, 'c', id, now() + age"
+        " FROM users, (VALUES (interval '-1 second'), (interval '9 minutes')) AS over (age)",
     ):
         await shop.rows(statement)
 

@@ -10,9 +10,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from agent.spool import Head, Writer
+from control.access import Actor, Role
 from control.conversations.log import append_in
+from control.forgetting import receipt
+from control.forgetting.forgetting import Forgetting
+from control.forgetting.ledger import Ledger
+from control.jobs.engine import PostgresJobs
 from control.recordings import recordings
-from control.recordings.deletion import erase, erase_now_or_later, mark_deleted
+from control.recordings.deletion import mark_deleted
 from control.recordings.recordings import Filter, Recording
 from switchboard import fact
 from switchboard.fact import Fact, Source
@@ -97,7 +102,7 @@ async def test_recordings_go_when_their_time_is_over_and_no_other_one(house: Hou
     # Marked before a death that left its sound, and sound that comes after.
     dead = await house.call(1)
     async with house.shop.database.transaction() as connection:
-        assert await mark_deleted(connection, "deleted", calls=[dead]) == [recording_id(dead)]
+        assert await mark_deleted(connection, "deleted", [dead]) == [recording_id(dead)]
     assert await house.sounds(dead) == [1]
     # Sound that is of no row: a fresh one waits for its facts, an old one is a leftover.
     nobody, fresh = uuid4(), uuid4()
@@ -149,28 +154,34 @@ async def test_a_job_that_is_killed_in_the_middle_ends_the_same_when_it_runs_aga
 
 
 @promise("recording.forgotten")
-async def test_a_forgotten_call_leaves_no_sound_and_none_comes_back(house: House) -> None:
+async def test_a_forgotten_conversation_leaves_no_sound_and_none_comes_back(house: House) -> None:
     one, other = await house.call(1, conversation="ann"), await house.call(2, conversation="ann")
-    third, stays = await house.call(1), await house.call(1)
-    writer = Writer(
-        house.home,
-        Head(recording=recording_id(third), call_id=third, conversation_id=str(third), start_us=1),
-    )
+    stays = await house.call(1)
+    head = Head(recording=recording_id(one), call_id=one, conversation_id="ann", start_us=1)
+    writer = Writer(house.home, head)
     writer.write(0, SECOND)
     writer.close()
+    forgetting = Forgetting(PostgresJobs(house.shop.database, house.shop.redis), Ledger(house.home))
     async with house.shop.database.transaction() as connection:
-        gone = await mark_deleted(connection, "forgotten", calls=[third, uuid4()], conversations=["ann", "nobody"])
-    assert set(gone) == {recording_id(call) for call in (one, other, third)}
-    await erase(house.store, house.home, gone)
-    assert await house.sounds(one, other, third, stays) == [0, 0, 0, 1]
-    assert list((house.home / "unshipped").iterdir()) == []
-    # A piece that was on its way changes nothing on record, and the job takes its sound.
-    late = Piece(recording_id(one), 5, RATE)
-    await house.store.put(late, SECOND)
-    await house.record(one, fact.RecordingStored(start=late.start, seconds=1.0, bytes=9), conversation="ann")
-    shown = await house.shown(one)
-    assert (shown.state, shown.bytes, shown.duration_s) == ("deleted", 0, 0.0)
-    async with house.shop.database.transaction() as connection:
-        assert await mark_deleted(connection, "forgotten", conversations=["ann"]) == []
-    await erase_now_or_later(house.store, house.home, gone)
-    assert await house.sounds(one) == [0]
+        made = await forgetting.conversation(connection, Actor("test", Role.ADMIN, uuid4()), "ann")
+    worker = house.worker()
+    await worker.start()
+    try:
+        await house.shop.ended(made.id)
+        assert await house.sounds(one, other, stays) == [0, 0, 1]
+        assert list((house.home / "unshipped").iterdir()) == []
+        assert {row["call_id"] for row in await house.shop.rows("SELECT call_id FROM recordings")} == {stays}
+        async with house.shop.database.session() as connection:
+            assert (await receipt.read(connection, made.id)).went["recordings"] == 4
+        # A piece that was on its way on another host: its fact is refused, and that has it looked for again.
+        late = Piece(recording_id(one), 5, RATE)
+        await house.store.put(late, SECOND)
+        stored = fact.RecordingStored(start=late.start, seconds=1.0, bytes=9)
+        told = Fact(conversation_id="ann", call_id=one, source=Source.AGENT, body=stored)
+        async with house.shop.database.transaction() as connection:
+            refused = await forgetting.refused(connection, [told])
+            await forgetting.came_again(connection, refused)
+        await until(lambda: _gone(house, one))
+        assert await house.sounds(stays) == [1]
+    finally:
+        await worker.end()

@@ -51,10 +51,18 @@ class Request:
         self.rejected.append(terminate)
 
 
+class Processes:
+    def __init__(self) -> None:
+        self.idle = 4
+
+    def set_target_idle_processes(self, count: int) -> None:
+        self.idle = count
+
+
 def made(most: int) -> tuple[Admission, Notices, list[Any]]:
     notices, active = Notices(), list[Any]()
-    admission = Admission(SimpleNamespace(active_jobs=active), most, "w1", notices)  # type: ignore[arg-type]
-    return admission, notices, active
+    server = SimpleNamespace(active_jobs=active, _proc_pool=Processes())
+    return Admission(server, most, "w1", notices), notices, active  # type: ignore[arg-type]
 
 
 async def test_a_slot_is_taken_from_the_acceptance_on_and_counted_once_when_the_job_runs() -> None:
@@ -74,6 +82,21 @@ async def test_a_slot_is_taken_from_the_acceptance_on_and_counted_once_when_the_
     assert admission.load() < 0.7
     assert notices.told == [("accepted", CALL, 2), ("refused", CALL, 2)]
     assert first.attributes == {"call_id": str(CALL), "attempt": "2", "job_id": "AJ_1", "worker_id": "w1"}
+
+
+async def test_no_more_processes_wait_than_calls_can_come_and_one_always_does() -> None:
+    admission, _notices, active = made(6)
+    found = []
+    for number in range(6):
+        request = Request(f"AJ_{number}")
+        request.assigned.set_result(None)
+        await admission.decide(request)  # type: ignore[arg-type]
+        active.append(SimpleNamespace(job=request))
+        found.append(admission.server._proc_pool.idle)  # type: ignore[attr-defined]
+    assert found == [4, 4, 3, 2, 1, 1]
+    active.clear()
+    admission.load()
+    assert admission.server._proc_pool.idle == 4  # type: ignore[attr-defined]
 
 
 async def test_a_job_that_is_never_assigned_gives_its_slot_back_and_is_told_as_lost() -> None:

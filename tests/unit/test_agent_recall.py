@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from livekit.agents import llm
 from livekit.agents.voice import FunctionToolsExecutedEvent
 
 from agent.greeting import GO_ON, LOST_YOU, greeting
+from agent.history import Earlier
 from agent.recall import MOST_ITEMS, Past, in_order, past
 from agent.report import Report
 from switchboard import fact, outbox
 from switchboard.dispatch import DispatchMetadata
 from switchboard.fact import Fact, Source
+from switchboard.history import Said
 from switchboard.persona import Persona
 from switchboard.settings import Settings
 from tests.facts import NOON, said
@@ -124,7 +127,7 @@ def test_a_caller_who_heard_nobody_yet_is_greeted() -> None:
 
 
 def _metadata(attempt: int) -> DispatchMetadata:
-    return DispatchMetadata(conversation_id="c", call_id=CALL, attempt=attempt)
+    return DispatchMetadata(conversation_id=str(CALL), call_id=CALL, attempt=attempt)
 
 
 async def test_without_redis_the_files_tell_also_with_half_a_line_at_their_end(tmp_path: Path) -> None:
@@ -187,3 +190,21 @@ def test_a_tool_call_is_on_record_and_recalled_with_its_result() -> None:
     assert isinstance(again_output, llm.FunctionCallOutput)
     assert (again_call.call_id, again_call.name, again_call.arguments) == (call.call_id, call.name, call.arguments)
     assert (again_output.call_id, again_output.output) == (output.call_id, output.output)
+
+
+def test_what_was_written_beside_the_call_is_told_in_the_order_of_time_and_counts_as_nothing_of_the_call() -> None:
+    beside = [
+        Said(at=NOON - timedelta(days=1), body=user("My name is Ann.")),
+        Said(at=NOON + timedelta(seconds=1.5), body=user("Typed")),
+    ]
+    talk = replace(after(assistant(WELCOME), user("One"), user("Two")), earlier=Earlier(tuple(beside)))
+    assert [one.text_content for one in talk.chat() if isinstance(one, llm.ChatMessage)] == [
+        "My name is Ann.",
+        WELCOME,
+        "One",
+        "Typed",
+        "Two",
+    ]
+    assert (talk.turns, talk.said, talk.began) == (2, [WELCOME], NOON)
+    fresh = Past(earlier=Earlier(tuple(beside)))
+    assert (fresh.answered, fresh.unanswered, fresh.turns, fresh.began) == (False, False, 0, None)
