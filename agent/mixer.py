@@ -23,8 +23,8 @@ VOICE_RATE = 24_000
 STEP = RATE // 10
 VOICE_STEP = VOICE_RATE // 10
 # Frames come late when the event loop was busy, and never early: of those that come within this time the earliest
-# says when all of them were heard.
-LOOKAHEAD_S = 1.0
+# says when all of them were heard. With `LATEST_S` it is less than a recording is behind.
+LOOKAHEAD_S = 5.0
 # How far a frame may be from its place before it is moved there; smaller moves would be heard and help nobody.
 TOLERANCE = RATE // 50
 # How late a frame can be at all: a process whose event loop is later ends itself.

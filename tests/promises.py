@@ -331,6 +331,7 @@ PROMISES: dict[str, str] = {
     "recording.s3": "Recordings lie in a bucket; while it is away they wait on disk, and calls go on.",
     "recording.disk": "A disk that takes no recording costs the recording, which says so, and not the call.",
     "recording.expired": "Recordings go when their time is over, and sound that is of none; begun again after a death it ends the same.",
+    "recording.backup": "Recordings are backed up and restored by the commands that the docs give.",
     "recording.forgotten": "All recordings of a call or conversation go, with what waits to be shipped, and nothing comes back.",
     # whole calls
     "call.persona": "Each number is answered by its persona from its facts; another number by the default persona.",

@@ -59,6 +59,7 @@ def starts(channel: Samples, hole_s: float = 0.12) -> list[float]:
 
 
 @promise("recording.placed")
+@pytest.mark.alone
 async def test_both_sides_are_in_the_file_where_they_were_said(calls: Site) -> None:
     phone, heard = await calls.greeted(recording_disclosure="We keep this call.")
     for pause_s in (0.3, 0.8, 1.7):
@@ -135,6 +136,7 @@ async def test_a_caller_is_told_before_all_else(calls: Site, given: dict[str, st
 
 
 @promise("recording.killed")
+@pytest.mark.alone
 async def test_a_killed_agent_leaves_what_was_heard_and_the_next_one_goes_on_in_its_place(calls: Site) -> None:
     phone, _heard = await calls.greeted()
     await phone.play(tone(0.4))
@@ -149,7 +151,6 @@ async def test_a_killed_agent_leaves_what_was_heard_and_the_next_one_goes_on_in_
     assert recording["missing"] == "an agent was lost"
     sound, zero = await calls.wav(phone), started(recording)
     for at in phone.sent:
-        print(at - zero, killed - zero, spans(sound[:, 0]))
         near = [start + zero for start in starts(sound[:, 0]) if abs(start + zero - at) < 0.5]
         assert near and -EXACT_S < near[0] - at < WAY_S
     hole = np.flatnonzero(sound[:, 0][: round((killed - zero) * RATE)])[-1] / RATE

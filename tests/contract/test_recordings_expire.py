@@ -1,6 +1,8 @@
 """How recordings go: by their time, by whoever forgets a call, and after a death in the middle of it."""
 
+import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from agent import spool
 from agent.spool import Head, Writer
 from control.access import Actor, Role
 from control.conversations.log import append_in
@@ -24,6 +27,7 @@ from switchboard.fact import Fact, Source
 from switchboard.recording_store import RecordingStore
 from switchboard.recordings import RATE, Piece, microseconds, recording_id
 from switchboard.settings import Settings
+from tests.deployment import ROOT
 from tests.facts import until
 from tests.job_worker import JobWorker, Workshop, workshop
 from tests.promises import promise
@@ -185,3 +189,34 @@ async def test_a_forgotten_conversation_leaves_no_sound_and_none_comes_back(hous
         assert await house.sounds(stays) == [1]
     finally:
         await worker.end()
+
+
+@promise("recording.backup")
+async def test_the_commands_of_the_docs_bring_recordings_back(house: House, tmp_path: Path) -> None:
+    call = await house.call(1)
+    writer = Writer(house.home, Head(recording=recording_id(call), call_id=call, conversation_id="c", start_us=1))
+    writer.write(0, SECOND)
+    writer.close()
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.split("\n### Recordings\n")[1].split("\n### ")[0]
+    save, restore = re.findall(r"```sh\n(.*?)\n```", section, re.DOTALL)
+    before, after = tmp_path / "before", tmp_path / "after"
+    for folder in (before, after):
+        folder.mkdir()
+    house.home.rename(before / ".switchboard")
+    await _run(save, before)
+    (before / "switchboard-recordings.tar").rename(after / "switchboard-recordings.tar")
+    (after / ".switchboard").mkdir()
+    await _run(restore, after)
+    home = after / ".switchboard"
+    store = RecordingStore.of(house.settings.model_copy(update={"home": home}))
+    [piece] = await store.pieces(recording_id(call))
+    assert await store.read(piece) == SECOND
+    [path] = spool.waiting(home)
+    files = [path, home / "recordings" / piece.key]
+    assert [one.stat().st_mode & 0o777 for one in files] == [0o600, 0o600]
+
+
+async def _run(command: str, folder: Path) -> None:
+    process = await asyncio.create_subprocess_shell(command, cwd=folder)
+    assert await process.wait() == 0
