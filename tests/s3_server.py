@@ -17,7 +17,7 @@ from tests.livekit_server import free_port
 _SPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
-class _Handler(S3Handler):  # type: ignore[misc]
+class _Handler(S3Handler):
     """With DeleteObjects, which the server lacks."""
 
     def log_message(self, format: str, *args: Any) -> None:

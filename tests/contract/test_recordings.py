@@ -79,7 +79,7 @@ async def test_both_sides_are_in_the_file_where_they_were_said(calls: Site) -> N
     items = [one["body"] for one in events if one["kind"] == "item"]
     assert items[0]["item"]["content"][0]["text"] == "We keep this call."
     spoken = [one["offset_s"] for one in items if one["item"]["role"] == "assistant"]
-    assert (ours[0], ours[-1]) == (pytest.approx(spoken[0], abs=EXACT_S), pytest.approx(spoken[-1], abs=EXACT_S))
+    assert (ours[0], ours[-1]) == pytest.approx((spoken[0], spoken[-1]), abs=EXACT_S)
     lines = (await calls.control.request("GET", f"/calls/{phone.call_id}")).body["transcript"]
     assert [one["offset_s"] for one in lines] == [one["offset_s"] for one in items]
     assert recording["duration_s"] == pytest.approx(len(sound) / RATE, abs=0.01)

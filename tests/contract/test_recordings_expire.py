@@ -68,7 +68,7 @@ class House:
                 call_id=call,
                 at=at or datetime.now(UTC),
                 source=Source.AGENT,
-                body=body,  # type: ignore[arg-type]
+                body=body,
             )
             for body in bodies
         ]

@@ -58,7 +58,8 @@ def test_the_check_sum_is_luhns() -> None:
 
 def heard(*utterances: tuple[str, float]) -> tuple[list[str], list[float]]:
     """What may be known of each, and since when card numbers were said."""
-    cards, since = Cards(), []
+    cards = Cards()
+    since: list[float] = []
     cards.on_card = since.append
     return [cards.words(text, began) for text, began in utterances], since
 
