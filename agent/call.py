@@ -28,13 +28,13 @@ from agent.line import Line
 from agent.mouth import Hold, Mouth
 from agent.parts import Parts
 from agent.patience import Patience
-from agent.prompt import cleaned, filled, quoted
 from agent.recall import Past
-from agent.relay import ModelsFailed
 from agent.report import Report
 from agent.voice import APOLOGY
 from switchboard import fact
 from switchboard.call import Caller
+from switchboard.prompt import cleaned, filled, quoted
+from switchboard.relay import ModelsFailed
 
 log = structlog.get_logger(__name__)
 

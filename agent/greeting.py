@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from agent.prompt import filled
 from agent.recall import Past
 from switchboard.persona import Persona
+from switchboard.prompt import filled
 
 LOST_YOU = "Sorry, I lost you for a second."
 GO_ON = "Please go on."

@@ -20,8 +20,8 @@ from livekit.local_inference import VAD, VAD_WINDOW_SAMPLES
 
 from agent.endpoint import Clause, clause_of, is_backchannel
 from agent.mouth import Hold, Mouth
-from agent.relay import reason_of
 from switchboard.fact import Body, Interrupted, ModelFailed
+from switchboard.relay import reason_of
 
 log = structlog.get_logger(__name__)
 

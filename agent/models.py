@@ -1,22 +1,19 @@
 """The models of a call: hearing, thinking and speaking over the services of `switchboard.endpoints`."""
 
-import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from functools import cache
 from typing import Any, TypeVar
 
-import httpx2
 from livekit import rtc
 from livekit.agents import NOT_GIVEN, APIConnectOptions, FlushSentinel, NotGivenOr, llm
 from livekit.plugins import openai
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from agent import speech
-from agent.relay import Limits, ModelsFailed, Relay
 from switchboard.endpoints import LOCAL, Endpoint, Part
 from switchboard.fact import Body, ModelFailed
+from switchboard.model_client import client
 from switchboard.persona import Persona
+from switchboard.relay import Limits, ModelsFailed, Relay
 
 Model = TypeVar("Model")
 Tell = Callable[[Body], None]
@@ -38,7 +35,8 @@ class Recogniser:
 
     def __init__(self, services: Sequence[Endpoint], language: str, tell: Tell) -> None:
         self.models = [
-            openai.STT(model=one.model, client=_client(one), language=language.split("-")[0]) for one in services
+            openai.STT(model=one.model, client=client(one, HTTP_TIMEOUT_S), language=language.split("-")[0])
+            for one in services
         ]
         _share_metrics(self.models)
         self._relay = _relay("stt", services, self.models, STT_LIMITS, tell)
@@ -63,8 +61,8 @@ class Thinker:
     def __init__(self, services: Sequence[Endpoint], persona: Persona, tell: Tell) -> None:
         self.models = [
             openai.LLM(
-                model=persona.model or one.model if one.name != LOCAL else one.model,
-                client=_client(one),
+                model=one.model_for(persona.model),
+                client=client(one, HTTP_TIMEOUT_S),
                 temperature=NOT_GIVEN if persona.temperature is None else persona.temperature,
             )
             for one in services
@@ -117,7 +115,7 @@ class Synthesiser:
         self.models = [
             openai.TTS(
                 model=one.model,
-                client=_client(one),
+                client=client(one, HTTP_TIMEOUT_S),
                 voice=persona.voice or default_voice or "alloy",
                 speed=persona.speed,
                 response_format="pcm",
@@ -164,20 +162,3 @@ def _share_metrics(models: Sequence[rtc.EventEmitter[Any]]) -> None:
     """The session listens to the first model of a part; what the others used is counted as well."""
     for other in models[1:]:
         other.on("metrics_collected", lambda metrics: models[0].emit("metrics_collected", metrics))
-
-
-@cache
-def trusted_certificates() -> ssl.SSLContext:
-    """Loaded once where processes are forked from: it takes 0.1 s, in which a caller would wait."""
-    return ssl.create_default_context()
-
-
-def _client(one: Endpoint) -> AsyncOpenAI:
-    """A client of its own for each service. It ends with the call's process."""
-    http = DefaultAsyncHttpxClient(
-        verify=trusted_certificates(),
-        timeout=HTTP_TIMEOUT_S,
-        limits=httpx2.Limits(keepalive_expiry=120),
-        trust_env=False,
-    )
-    return AsyncOpenAI(base_url=one.base_url, api_key=one.api_key, max_retries=0, http_client=http)

@@ -12,17 +12,17 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from agent import recall, ticket
 from agent.ending import Ending
-from agent.facts import FactIndex
 from agent.greeting import GO_ON, LOST_YOU
 from agent.hearing import Hearing
-from agent.hours import is_open
 from agent.models import Recogniser, Synthesiser, Thinker
 from agent.mouth import Mouth
-from agent.prompt import filled, instructions
 from agent.report import Report
 from agent.voice import Voice
 from switchboard import fact
 from switchboard.endpoints import endpoints
+from switchboard.hours import is_open
+from switchboard.prompt import filled, instructions
+from switchboard.ranking.index import FactIndex
 from switchboard.settings import Settings
 
 FIRST_WORDS_TIMEOUT_S = 0.3

@@ -4,7 +4,9 @@ import importlib
 
 from livekit.local_inference import init_vad
 
-from agent import entry, facts, join, models
+from agent import entry, join
+from switchboard import model_client
+from switchboard.ranking import index
 
 __all__ = ["entry", "join"]
 
@@ -23,6 +25,6 @@ LATE_IMPORTS = (
 
 for name in LATE_IMPORTS:
     importlib.import_module(name)
-facts.load()
+index.load()
 init_vad()
-models.trusted_certificates()
+model_client.trusted_certificates()

@@ -11,19 +11,18 @@ from livekit.agents import Agent, FlushSentinel, ModelSettings, StopResponse, fu
 
 from agent import emergency, speech
 from agent.ending import Ending, Reason
-from agent.facts import FactIndex
 from agent.hearing import Hearing
 from agent.models import ONE_MOMENT, Synthesiser, Thinker
 from agent.mouth import CLAUSE
-from agent.prompt import cleaned
-from agent.relay import reason_of
 from switchboard import passages
 from switchboard.fact import MessageTaken, ModelFailed
 from switchboard.persona import Persona
+from switchboard.prompt import cleaned
+from switchboard.ranking.index import FactIndex
+from switchboard.relay import reason_of
 
 log = structlog.get_logger(__name__)
 
-PASSAGES = 4
 APOLOGY = "I'm sorry, something is wrong on my side. Please call again in a few minutes."
 # For when no voice can be had at all: the same words.
 _PROMPTS = Path(__file__).parent.parent / "prompts"
@@ -99,8 +98,7 @@ class Voice(Agent):
     async def _facts_for(self, words: str) -> str:
         if words.startswith('{"keys_pressed"'):
             return passages.render([])
-        ranked = (await self._index).rank(words, limit=PASSAGES)
-        return passages.render([passages.Passage(say=one.say, score=one.score) for one in ranked])
+        return (await self._index).passages(words)
 
     async def tts_node(
         self, text: AsyncIterable[str], model_settings: ModelSettings

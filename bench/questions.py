@@ -18,8 +18,6 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from agent.facts import FactIndex
-from agent.prompt import instructions
 from bench import facts, scoring
 from bench.figures import Figures, Target, show
 from bench.options import parser
@@ -31,6 +29,8 @@ from local.models import chat
 from local.phone.caller import Caller
 from switchboard import passages
 from switchboard.persona import Persona
+from switchboard.prompt import instructions
+from switchboard.ranking.index import FactIndex
 
 PERSONAS = Path(__file__).parents[1] / "prompts" / "personas"
 TOOLS = [

@@ -1,7 +1,7 @@
 """The file that a backup is: a zip archive that appears whole or not at all.
 
-It holds `manifest.json`, `database.dump` (pg_dump's custom format), `keys.json`, `admin.key` and `outbox/…`, the
-facts that were not recorded yet. All of it is for its owner's eyes alone.
+It holds `manifest.json`, `database.dump` (pg_dump's custom format), `keys.json`, `admin.key`, `forgotten.jsonl` and
+`outbox/…`, the facts that were not recorded yet. All of it is for its owner's eyes alone.
 """
 
 import fcntl
@@ -17,10 +17,12 @@ from typing import IO, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cli.fault import CommandFailed
+from control.forgetting import ledger
 
 MANIFEST, DATABASE = "manifest.json", "database.dump"
 # What else makes an installation, besides its database and what waits to be recorded in it.
 SECRETS = ("keys.json", "admin.key")
+LEDGER = ledger.FILE
 OUTBOX = "outbox/"
 _FACT_FILE = re.compile(r"[\w.-]{1,200}\.(jsonl|unreadable)")
 _MAX_MANIFEST = 64 * 1024
@@ -88,8 +90,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def keep_files(archive: zipfile.ZipFile, home: Path) -> int:
-    """Copies the secrets and the files of facts of `home`; how many of the latter."""
-    for name in SECRETS:
+    """Copies the secrets, the ledger and the files of facts of `home`; how many of the last."""
+    for name in (*SECRETS, LEDGER):
         if (home / name).is_file():
             archive.write(home / name, name)
     kept = 0

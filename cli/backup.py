@@ -16,6 +16,7 @@ from cli.archive import Manifest
 from cli.fault import CommandFailed
 from cli.running import settings_here
 from control.db import migrate
+from control.forgetting import ledger
 from local import postgres, state
 from local.files import write_private
 from local.part import Part
@@ -158,6 +159,9 @@ def _put_files(found: ZipFile, home: Path) -> None:
     for name in archive.SECRETS:
         if name in found.namelist():
             write_private(home / name, found.read(name).decode())
+    if archive.LEDGER in found.namelist():
+        # What was forgotten since the backup was made stays known.
+        ledger.join(home, found.read(archive.LEDGER))
     folder = outbox.folder(home)
     folder.mkdir(mode=0o700, exist_ok=True)
     for name, content in archive.facts_in(found):

@@ -22,11 +22,15 @@ from control.conversations import chat_routes, code_routes
 from control.conversations.routes import calls_routes, internal_routes
 from control.db.pool import Database, DatabaseAway
 from control.db.start import away_at_start, migrated_database
+from control.forgetting import routes as forgetting_routes
+from control.forgetting.forgetting import Forgetting
+from control.forgetting.ledger import Ledger
 from control.jobs import routes as tasks
 from control.jobs.engine import PostgresJobs
 from control.jobs.job import Jobs
 from control.limits import BodyLimit
-from control.personas import files
+from control.personas import agent_routes, files
+from control.personas.published import Published, published_personas
 from control.personas.routes import numbers_routes, personas_routes
 from control.recorder import BLOCK_S, Recorder
 from control.slash import TrailingSlash
@@ -40,8 +44,10 @@ ROUTERS = (
     calls_routes,
     chat_routes.routes,
     code_routes.routes,
+    forgetting_routes.routes,
     personas_routes,
     numbers_routes,
+    agent_routes.routes,
     blocklist.routes,
     sign_in_routes,
     sessions_routes,
@@ -67,6 +73,8 @@ class Parts:
     gatekeeper: Gatekeeper
     throttle: Throttle
     jobs: Jobs
+    published: Published
+    forgetting: Forgetting
     since: float
 
 
@@ -82,13 +90,16 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     redis = stream.connect(settings.redis_url, timeout_s=BLOCK_S + 4)
     quick = stream.connect(settings.redis_url)
     try:
-        async with migrated_database(settings) as database:
-            await _prepare(database, settings)
-            gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
-            recording = asyncio.create_task(Recorder(redis, database).run(), name="recording")
+        async with migrated_database(settings) as database, published_personas(settings, database) as published:
             jobs = PostgresJobs(database, quick)
+            forgetting = Forgetting(jobs, Ledger(settings.home))
+            await _prepare(database, settings, forgetting)
+            gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
+            recording = asyncio.create_task(Recorder(redis, database, forgetting).run(), name="recording")
             try:
-                yield Parts(settings, database, quick, gatekeeper, Throttle(quick), jobs, since)
+                yield Parts(
+                    settings, database, quick, gatekeeper, Throttle(quick), jobs, published, forgetting, since
+                )
             finally:
                 recording.cancel()
                 await asyncio.wait([recording], timeout=5)
@@ -97,8 +108,10 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await quick.aclose()
 
 
-async def _prepare(database: Database, settings: Settings) -> None:
+async def _prepare(database: Database, settings: Settings, forgetting: Forgetting) -> None:
     try:
+        # Before anything is recorded: what a backup brought back must not be served and grow meanwhile.
+        await forgetting.again(database)
         await files.load_once(database, files.bundled())
         await keys.ensure_first_key(database, settings.home)
     except DatabaseAway as error:

@@ -3,6 +3,7 @@
 One recorder works at a time, whichever process holds an advisory lock on the very connection that it appends
 with: one that lost its connection has lost the lock and cannot append, and the next one begins with what was
 delivered but not recorded. So order is the stream's, and nothing is lost or doubled by a death at any place.
+Facts of what was forgotten are refused: their ids are kept, so that nobody ships them again.
 """
 
 import asyncio
@@ -14,8 +15,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from control.conversations.log import QUERIES, append_in
-from control.db.pool import REFUSED, Connection, Database, DatabaseAway
+from control.conversations.log import QUERIES, Forgotten, append_in
+from control.db.pool import REFUSED, Connection, Database, DatabaseAway, storable
+from control.forgetting.forgetting import Forgetting
+from control.forgetting.tables import QUERIES as FORGETTING
 from switchboard import stream
 from switchboard.fact import MAX_BYTES, Fact
 
@@ -55,9 +58,10 @@ class Entry:
 class Recorder:
     """Runs until it is cancelled; whatever is away, it tries again with growing pauses."""
 
-    def __init__(self, redis: Redis, database: Database) -> None:
+    def __init__(self, redis: Redis, database: Database, forgetting: Forgetting) -> None:
         self._redis = redis
         self._database = database
+        self._forgetting = forgetting
         self._pause_s = FIRST_PAUSE_S
 
     async def run(self) -> None:
@@ -133,16 +137,48 @@ class Recorder:
         good = [entry for entry in entries if entry.fact is not None]
         with APPEND_S.time():
             try:
-                await _append(connection, good)
+                await self._append(connection, good)
             except UNFIT:
                 await self._append_singly(connection, good)
         await self._remove(entries)
+
+    async def _append(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        facts = [entry.fact for entry in entries if entry.fact is not None]
+        while facts:
+            try:
+                async with connection.transaction():
+                    refused = await self._record(connection, facts)
+            except Forgotten:
+                # In this very moment; the next look sees it.
+                continue
+            await self._leave_no_copy(refused)
+            return
+
+    async def _record(self, connection: Connection, facts: Sequence[Fact]) -> list[Fact]:
+        """Appends the facts; returns those that are refused instead, as what they are of was forgotten."""
+        forgotten = await self._forgetting.refused(connection, facts)
+        kept = [fact for fact in facts if storable(fact.conversation_id) not in forgotten]
+        if kept:
+            RECORDED.inc(len(await append_in(connection, kept)))
+        refused = [fact for fact in facts if storable(fact.conversation_id) in forgotten]
+        for fact in refused:
+            if await connection.fetchval(QUERIES["set_aside"], fact.id, "forgotten", b"") is not None:
+                await connection.execute(FORGETTING["note_refused"], forgotten[storable(fact.conversation_id)])
+        again = {storable(fact.conversation_id) for fact in refused}
+        await self._forgetting.came_again(connection, {one: forgotten[one] for one in again})
+        return refused
+
+    async def _leave_no_copy(self, refused: Sequence[Fact]) -> None:
+        """Whoever put them on the stream kept them for another agent of the call as well."""
+        keys = {stream.items_key(fact.call_id) for fact in refused if fact.call_id is not None}
+        if keys:
+            await self._redis.delete(*keys)
 
     async def _append_singly(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """In order, each for itself, so that what the database refuses takes nothing with it."""
         for entry in entries:
             try:
-                await _append(connection, [entry])
+                await self._append(connection, [entry])
             except UNFIT as error:
                 await _set_aside(connection, entry, type(error).__name__)
 
@@ -160,14 +196,6 @@ class Recorder:
             except (RedisError, OSError, TimeoutError) as error:
                 log.debug("stream_unmeasured", error=str(error))
             await asyncio.sleep(MEASURE_S)
-
-
-async def _append(connection: Connection, entries: Sequence[Entry]) -> None:
-    facts = [entry.fact for entry in entries if entry.fact is not None]
-    if not facts:
-        return
-    async with connection.transaction():
-        RECORDED.inc(len(await append_in(connection, facts)))
 
 
 async def _set_aside(connection: Connection, entry: Entry, why: str) -> None:

@@ -39,7 +39,7 @@ async def serve(settings: Settings, share: Share, catalogue: Catalogue, schedule
     try:
         async with migrated_database(settings) as database:
             jobs = PostgresJobs(database, redis, catalogue, schedule)
-            attempts = Attempts(database, redis, jobs, catalogue)
+            attempts = Attempts(database, redis, settings.home, jobs, catalogue)
             log.info("worker_begins", queues=[*share.queues] or "all", at_once=share.at_once)
             await Working(settings.database_url, settings.home, database, jobs, attempts, share).run()
     finally:

@@ -27,6 +27,10 @@ class Endpoint:
     api_key: str
     model: str
 
+    def model_for(self, wanted: str) -> str:
+        """The model to ask for when a persona wants `wanted`, or nothing; the bundled service has only its own."""
+        return self.model if self.name == LOCAL else wanted or self.model
+
 
 def endpoints(settings: Settings, part: Part) -> tuple[Endpoint, ...]:
     """The services of a part: the one set for it, OpenAI, Azure (its v1 API, the model names the deployment), the

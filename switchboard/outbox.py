@@ -168,6 +168,9 @@ def facts_in(path: Path) -> list[Fact]:
     """The facts in a file; a line cut short by the end of its writer is skipped."""
     found = []
     for line in path.read_bytes().splitlines():
+        if not line.strip():
+            # What stood there was forgotten.
+            continue
         try:
             found.append(Fact.model_validate_json(line))
         except ValidationError:

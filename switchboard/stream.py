@@ -19,6 +19,8 @@ FIELD = "fact"
 # and an alarm is raised.
 MAX_LENGTH = 200_000
 
+# The live calls, text by call id, so that each is closed once it ended.
+LIVE_CALLS = "webhook:calls"
 # The workers that beat, or did until lately.
 WORKERS = "worker:all"
 BEAT_TTL_S = 3

@@ -22,6 +22,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.url = redis.url(port, PASSWORD)
+        self.folder = folder
         self._part = redis.part(folder, port, PASSWORD, os.environ)
         self._process: asyncio.subprocess.Process | None = None
 

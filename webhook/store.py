@@ -16,7 +16,6 @@ from switchboard.blocklist import MAX_BYTES
 
 log = structlog.get_logger(__name__)
 
-CALLS = "webhook:calls"
 MEMORY = "webhook:memory"
 WATCHER = "webhook:watcher"
 BLOCKLIST = "webhook:blocklist"
@@ -214,7 +213,7 @@ class Store:
     async def calls(self) -> Mapping[str, str] | None:
         """The live calls on record, text by call id; None without Redis."""
         try:
-            found = await self._ask("HGETALL", CALLS, waited_for=False)
+            found = await self._ask("HGETALL", stream.LIVE_CALLS, waited_for=False)
         except Away:
             return None
         return {str(key): str(value) for key, value in list(found.items())[:MAX_CALLS]}
@@ -229,7 +228,7 @@ class Store:
 
     async def keep_call(self, call_id: UUID, text: str) -> bool:
         try:
-            await self._ask("HSET", CALLS, str(call_id), text)
+            await self._ask("HSET", stream.LIVE_CALLS, str(call_id), text)
         except Away:
             return False
         return True
@@ -238,6 +237,6 @@ class Store:
         ids = list(call_ids)
         try:
             if ids:
-                await self._ask("HDEL", CALLS, *ids)
+                await self._ask("HDEL", stream.LIVE_CALLS, *ids)
         except Away:
             return

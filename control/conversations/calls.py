@@ -64,7 +64,12 @@ def transcript(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 def said(item: Item) -> str:
     """The words of a message; nothing for tool calls and their results."""
-    content = item.item.get("content")
+    return text_of(item.item)
+
+
+def text_of(item: Mapping[str, Any]) -> str:
+    """`said` of an item in the SDK's shape."""
+    content = item.get("content")
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

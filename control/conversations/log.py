@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from control.conversations import projection
 from control.db.pool import Connection, Database, Json, Row, storable
 from control.db.queries import load
+from control.errors import Conflict
 from switchboard.fact import Fact, ItemsRetracted
 
 log = structlog.get_logger(__name__)
@@ -30,9 +31,19 @@ class Event:
     fact: Fact
 
 
+class Forgotten(Conflict):
+    """A conversation of these facts was forgotten, and takes no more."""
+
+    def __init__(self) -> None:
+        super().__init__("This conversation was forgotten: begin another one.")
+
+
 class Log(Protocol):
     async def append(self, facts: Sequence[Fact]) -> Sequence[Event]:
-        """Adds facts in order, all or none; those whose ids are known are skipped. Returns what was added."""
+        """Adds facts in order, all or none; those whose ids are known are skipped. Returns what was added.
+
+        Raises `Forgotten`.
+        """
 
     async def read(self, conversation: str, *, after: int = 0) -> Sequence[Event]:
         """The events of a conversation with a `seq` beyond `after`, in order."""
@@ -67,8 +78,11 @@ async def append_in(connection: Connection, facts: Sequence[Fact]) -> Sequence[E
     """`Log.append` inside the caller's transaction, so that a change and its fact are one."""
     facts = [_in_utc(fact) for fact in facts]
     last = await lock(connection, sorted({storable(fact.conversation_id) for fact in facts}))
-    # Read behind the lock: what another writer of these conversations recorded is seen here.
-    known = {row["id"] for row in await connection.fetch(QUERIES["known_ids"], [fact.id for fact in facts])}
+    # Read behind the lock: what another writer of these conversations recorded, or forgot, is seen here.
+    rows = await connection.fetch(QUERIES["known_or_forgotten"], [fact.id for fact in facts], list(last))
+    known = {row["id"] for row in rows}
+    if None in known:
+        raise Forgotten
     events = _numbered(facts, known, last)
     if events:
         await connection.execute(QUERIES["add_events"], *_columns(events))

@@ -7,6 +7,12 @@ SELECT id, last_seq FROM conversations WHERE id = ANY($1::text[]) ORDER BY id FO
 -- known_ids: which of these facts are recorded
 SELECT id FROM events WHERE id = ANY($1::uuid[]);
 
+-- known_or_forgotten: which of these facts are recorded; null when one of the conversations is forgotten
+SELECT id FROM events WHERE id = ANY($1::uuid[])
+UNION ALL
+SELECT NULL FROM tombstones
+WHERE conversation IN (SELECT sha256(convert_to(given.id, 'UTF8')) FROM unnest($2::text[]) AS given (id));
+
 -- add_events: facts in their places
 INSERT INTO events (conversation_id, seq, id, call_id, at, source, kind, body)
 SELECT * FROM unnest(
@@ -126,6 +132,11 @@ UPDATE events SET kind = $2, body = $3::jsonb WHERE conversation_id = $1 AND kin
 
 -- let_go: nobody's chat any more; of a call's conversation the call is left
 UPDATE conversations SET title = NULL, owner = NULL, updated_at = now() WHERE id = $1;
+
+-- claim_conversation: a new one is the user's; true when it is theirs
+INSERT INTO conversations (id, owner) VALUES ($1, $2)
+ON CONFLICT (id) DO UPDATE SET owner = conversations.owner WHERE conversations.owner = $2
+RETURNING true;
 
 -- claim_chat: a conversation that is nobody's, or the user's own, as a chat; one that is a chat keeps its title
 UPDATE conversations SET owner = $2, title = COALESCE(title, $3) WHERE id = $1 AND (owner IS NULL OR owner = $2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import structlog
-from agents import Agent, RunConfig, Runner, RunResultStreaming, TResponseInputItem
+from agents import Agent, AgentHookContext, RunConfig, RunHooks, Runner, RunResultStreaming, TResponseInputItem
 from agents.exceptions import InputGuardrailTripwireTriggered
 from agents.items import ToolCallItem, ToolCallOutputItem
 from agents.stream_events import AgentUpdatedStreamEvent, RawResponsesStreamEvent, RunItemStreamEvent, StreamEvent
@@ -33,6 +33,11 @@ FIRST_SECONDS = Histogram(
     "switchboard_agent_first_delta_seconds", "From the start of a run to its first words", ["agent"]
 )
 
+# Agents come and go with the personas of an installation; beyond so many the metrics name no more of them.
+MOST_NAMES = 200
+OTHERS = "(others)"
+_names: set[str] = set()
+
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
@@ -46,7 +51,7 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an agent is to do in a turn. `name` is the agent's in metrics."""
+    """What an agent is to do in a turn, which its tools get as their context. `name` is the agent's in metrics."""
 
     agent: Agent[Any]
     name: str
@@ -58,11 +63,10 @@ class Run:
 
         Raises `ModelFailed`, `BadRequest`, `Conflict` and `DatabaseAway`, each with nothing added.
         """
-        with self._watched():
+        with self._watched() as told:
             async with asyncio.timeout(RUN_S):
-                result = await Runner.run(self.agent, self.words, session=self.turn, run_config=_config())
+                result = await Runner.run(self.agent, self.words, **told)
             await self.turn.keep()
-        self._count(result.context_wrapper.usage)
         return _json(result.final_output)
 
     async def events(self) -> AsyncGenerator[RunEvent, None]:
@@ -71,33 +75,31 @@ class Run:
         A task that is cancelled in it ends the run, and what was produced until then becomes the history.
         """
         began = time.monotonic()
-        with self._watched():
-            result = Runner.run_streamed(self.agent, self.words, session=self.turn, run_config=_config())
+        with self._watched() as told:
+            result = Runner.run_streamed(self.agent, self.words, **told)
             produced = _Produced(self.words)
             try:
                 async with asyncio.timeout(RUN_S):
                     async for event in result.stream_events():
                         for found in _read(event, self.agent):
                             if found.kind == "delta" and not produced.begun:
-                                FIRST_SECONDS.labels(self.name).observe(time.monotonic() - began)
+                                FIRST_SECONDS.labels(_label(self.name)).observe(time.monotonic() - began)
                             yield found
                         produced.take(event)
             except (asyncio.CancelledError, GeneratorExit):
                 await _stopped(result)
                 await self.turn.keep_instead(produced.items(), produced.unfinished)
-                self._count(result.context_wrapper.usage)
                 raise
             await self.turn.keep()
-        self._count(result.context_wrapper.usage)
         yield RunEvent("final", {"final_output": _json(result.final_output)})
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Counts the run, and gives what breaks in it its name."""
-        outcome = "failed"
+    def _watched(self) -> Iterator[dict[str, Any]]:
+        """What the SDK is told of the run. Counts it, and gives what breaks in it its name."""
+        outcome, label, spent = "failed", _label(self.name), _Spent()
         try:
-            with RUN_SECONDS.labels(self.name).time():
-                yield
+            with RUN_SECONDS.labels(label).time():
+                yield {"context": self.turn, "session": self.turn, "hooks": spent, "run_config": _config()}
             outcome = "done"
         except (asyncio.CancelledError, GeneratorExit):
             outcome = "stopped"
@@ -111,12 +113,29 @@ class Run:
             log.warning("run_failed", agent=self.name, error=f"{type(error).__name__}: {error}"[:500])
             raise ModelFailed(FAILED) from None
         finally:
-            RUNS.labels(self.name, outcome).inc()
+            RUNS.labels(label, outcome).inc()
+            SESSIONS.labels(label).inc(self.turn.is_first)
+            TOKENS.labels(label, "input").inc(spent.usage.input_tokens)
+            TOKENS.labels(label, "output").inc(spent.usage.output_tokens)
 
-    def _count(self, usage: Usage) -> None:
-        SESSIONS.labels(self.name).inc(self.turn.is_first)
-        TOKENS.labels(self.name, "input").inc(usage.input_tokens)
-        TOKENS.labels(self.name, "output").inc(usage.output_tokens)
+
+class _Spent(RunHooks[Any]):
+    """What a run has used so far, also one that fails later."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+
+    async def on_agent_start(self, context: AgentHookContext[Any], agent: Any) -> None:
+        # The run's own count, which goes on.
+        self.usage = context.usage
+
+
+def _label(name: str) -> str:
+    """The name in metrics, of which there are only so many."""
+    if name not in _names and len(_names) >= MOST_NAMES:
+        return OTHERS
+    _names.add(name)
+    return name
 
 
 def _config() -> RunConfig:

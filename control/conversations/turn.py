@@ -11,9 +11,9 @@ from agents.memory import SessionSettings
 
 from control.conversations.log import QUERIES, append_in
 from control.conversations.session import DatabaseSession
-from control.db.pool import DatabaseAway
+from control.db.pool import Database, DatabaseAway
 from control.errors import Conflict
-from switchboard.fact import Fact, Item, Source
+from switchboard.fact import AnyBody, Fact, Item, Source
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +32,11 @@ class Turn:
         self._session = session
         self._holder = holder
         self._added: list[TResponseInputItem] = []
+        self._told: list[Fact] = []
         self.is_first = False
         """Whether the kept turn is the first that the conversation holds."""
+        self.ends = False
+        """Whether it is being kept, or was: then that says whose the conversation is, and the lease is given back."""
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         found = [*await self._session.get_items(limit), *self._added]
@@ -53,6 +56,10 @@ class Turn:
         self._added.clear()
         await self._session.clear_session()
 
+    def tell(self, body: AnyBody) -> None:
+        """What happens in the turn beside its items: on record when the turn is."""
+        self._told.append(Fact(conversation_id=self.session_id, source=Source.CONTROL, body=body))
+
     async def keep_instead(self, items: list[TResponseInputItem], begun: str) -> None:
         """`keep`, of these items instead of what was added."""
         self._added = items
@@ -64,7 +71,10 @@ class Turn:
         Raises `Conflict` when the conversation went on without us, `DatabaseAway`, and `ValueError` for an item that
         is no JSON object.
         """
-        facts = self._session.facts(self._added) + ([_broken_off(self.session_id, begun)] if begun else [])
+        self.ends = True
+        facts = [*self._session.facts(self._added), *self._told]
+        if begun:
+            facts.append(_broken_off(self.session_id, begun))
         keeping = asyncio.create_task(self._keep(facts), name="turn.keep")
         try:
             await asyncio.shield(keeping)
@@ -78,10 +88,18 @@ class Turn:
             await self._write(facts)
         except DatabaseAway:
             # The connection may have broken behind the commit: then the turn is history, and must not be sent again.
-            async with self._session.database.session() as connection:
-                known = await connection.fetch(QUERIES["known_ids"], [one.id for one in facts])
-            if not known:
+            if await self._is_kept(facts):
+                return
+            try:
                 await self._write(facts)
+            except Conflict:
+                # A commit that was slow came through in this very moment.
+                if not await self._is_kept(facts):
+                    raise
+
+    async def _is_kept(self, facts: list[Fact]) -> bool:
+        async with self._session.database.session() as connection:
+            return bool(await connection.fetch(QUERIES["known_ids"], [one.id for one in facts]))
 
     async def _write(self, facts: list[Fact]) -> None:
         async with self._session.database.transaction() as connection:
@@ -107,10 +125,10 @@ async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
     async with database.session() as connection:
         if await connection.fetchval(QUERIES["begin_turn"], session.session_id, holder, LEASE_S) is None:
             raise Conflict(BUSY)
-    lost = asyncio.Event()
-    renewing = asyncio.create_task(_renew(session, holder, asyncio.current_task(), lost), name="turn.renew")
+    own, lost = Turn(session, holder), asyncio.Event()
+    renewing = asyncio.create_task(_renew(own, database, holder, asyncio.current_task(), lost), name="turn.renew")
     try:
-        yield Turn(session, holder)
+        yield own
     except asyncio.CancelledError:
         if lost.is_set():
             raise Conflict(BUSY) from None
@@ -125,18 +143,19 @@ async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
 
 
 async def _renew(
-    session: DatabaseSession, holder: UUID, worker: "asyncio.Task[object] | None", lost: asyncio.Event
+    own: Turn, database: Database, holder: UUID, worker: "asyncio.Task[object] | None", lost: asyncio.Event
 ) -> None:
     """Ends the work on a conversation that became another's, while Postgres or we were away."""
     while True:
         await asyncio.sleep(RENEW_S)
         try:
-            async with session.database.session() as connection:
-                ours = await connection.fetchval(QUERIES["renew_turn"], session.session_id, holder, LEASE_S)
+            async with database.session() as connection:
+                ours = await connection.fetchval(QUERIES["renew_turn"], own.session_id, holder, LEASE_S)
         except DatabaseAway as error:
             log.warning("turn_not_renewed", error=str(error))
             continue
-        if ours is None and worker is not None:
-            lost.set()
-            worker.cancel()
+        if ours is None:
+            if not own.ends and worker is not None:
+                lost.set()
+                worker.cancel()
             return

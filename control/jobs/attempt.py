@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -33,9 +34,10 @@ class Again(Exception):
 class Attempts:
     """Makes attempts at tasks with the jobs of a catalogue."""
 
-    def __init__(self, database: Database, redis: Redis, jobs: Jobs, catalogue: Catalogue) -> None:
+    def __init__(self, database: Database, redis: Redis, home: Path, jobs: Jobs, catalogue: Catalogue) -> None:
         self._database = database
         self._redis = redis
+        self._home = home
         self._jobs = jobs
         self._catalogue = catalogue
 
@@ -48,7 +50,7 @@ class Attempts:
             row = await self._one("begin_attempt", task)
             if row is None:
                 return
-            run = Run(row, self._database, self._jobs, self._tell)
+            run = Run(row, self._database, self._redis, self._home, self._jobs, self._tell)
             with structlog.contextvars.bound_contextvars(task=str(task), kind=row["kind"], attempt=run.attempt):
                 await self._to_an_end(run, self._catalogue.get(row["kind"]))
         except DatabaseAway as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from control.forgetting import job as forgetting
 from control.jobs import housekeeping
 from control.jobs.job import Job, Queue
 
@@ -22,5 +23,6 @@ CATALOGUE = catalogue(
     (
         Job("clean_up", housekeeping.clean_up, Queue.HOUSEKEEPING),
         Job("expire", housekeeping.expire, Queue.HOUSEKEEPING),
+        Job(forgetting.KIND, forgetting.forget, limit_s=500.0),
     )
 )

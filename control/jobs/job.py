@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 from uuid import UUID
 
+from redis.asyncio import Redis
+
 from control.db.pool import Connection, Database, Row
 from control.db.queries import load
 
@@ -120,15 +122,25 @@ class Jobs(Protocol):
 
 
 class Run:
-    """One attempt at a task. `args` are what it was enqueued with."""
+    """One attempt at a task. `args` are what it was enqueued with, `home` is the worker's SWITCHBOARD_HOME."""
 
-    def __init__(self, row: Row, database: Database, jobs: Jobs, told: Callable[[Task], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        row: Row,
+        database: Database,
+        redis: Redis,
+        home: Path,
+        jobs: Jobs,
+        told: Callable[[Task], Awaitable[None]],
+    ) -> None:
         self.task: UUID = row["id"]
         self.args: Mapping[str, Any] = row["args"]
         self.owner: str | None = row["owner"]
         self.attempt: int = row["attempts"]
         self.faults: int = row["faults"]
         self.database = database
+        self.redis = redis
+        self.home = home
         self.completed = False
         self._jobs = jobs
         self._told = told

@@ -37,6 +37,12 @@ _OPEN_TODAY = re.compile(
     r"what are your (?:opening )?hours today)",
     re.I,
 )
+_OPEN = re.compile(
+    r"(?:hi |hello |hey )?"
+    r"(?:(?:when|what time|until when|till when|how late|how long) (?:are|do) you (?:open|close)(?: until| till)?|"
+    r"what(?:'s| is| are) your (?:opening |business |office )?(?:hours|times))",
+    re.I,
+)
 _SPAN = re.compile(r"(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)")
 
 _UNKNOWN = ("I'm sorry, I don't know that.", "I'm afraid I don't know that.", "Sorry, I don't know about that.")
@@ -150,12 +156,11 @@ def _request(talk: _Talk) -> Reply | None:
 
 
 def _from_knowledge(talk: _Talk) -> Reply:
-    hours = _open_today(talk)
-    if hours:
+    if _OPEN_TODAY.fullmatch(heard.plain(talk.words)) and (hours := _hours(talk)):
         return Reply(hours)
     if _must_look(talk):
         return Reply(None, (ToolCall("look_up", {"query": talk.words}),))
-    return Reply(_said(talk) or f"{_unknown(talk)} {_offer(talk)}")
+    return Reply(_said(talk) or _hours_at_least(talk) or f"{_unknown(talk)} {_offer(talk)}")
 
 
 def _must_look(talk: _Talk) -> bool:
@@ -259,9 +264,15 @@ def _of(prompt: str) -> str:
     return f"{found.group(1)}'s " if found else "an "
 
 
-def _open_today(talk: _Talk) -> str:
+def _hours_at_least(talk: _Talk) -> str:
+    """Today's hours, for who asks about opening hours in general where no fact surely answers."""
+    return _hours(talk) if _OPEN.fullmatch(heard.plain(talk.words)) else ""
+
+
+def _hours(talk: _Talk) -> str:
+    """Today's opening hours; empty when the prompt has none."""
     found = _HOURS.search(talk.prompt)
-    if not found or not _OPEN_TODAY.fullmatch(heard.plain(talk.words)):
+    if not found:
         return ""
     spans = [_spoken_span(*span) for span in _SPAN.findall(found.group(1))]
     if not spans:

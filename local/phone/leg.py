@@ -29,8 +29,9 @@ class Leg:
     """One caller in one room of their own. `heard` is set by the first track of someone else."""
 
     def __init__(self, settings: Settings, parties: Parties, attributes: dict[str, str]) -> None:
-        self.room_name = f"call_{parties.caller}_{random_name(12)}"
-        self.identity = f"sip_{parties.caller}"
+        # Without the caller's number, as servers log both names.
+        self.room_name = f"call_{random_name(12)}"
+        self.identity = f"sip_{random_name(12)}"
         self.heard = asyncio.Event()
         self.source = rtc.AudioSource(RATE, 1, queue_size_ms=0)
         self._settings, self._parties, self._attributes = settings, parties, attributes

@@ -13,8 +13,13 @@ from typing import Any, cast
 import aiohttp
 import pytest
 import pytest_asyncio
+import uvicorn
+from agents import Agent
+from fastapi import FastAPI, HTTPException
 
+from control.conversations.agent_router import RunRequest, create_agent_router
 from control.conversations.log import PostgresLog
+from control.conversations.runs import MAX_RUNS
 from control.conversations.session import DatabaseSession
 from control.db.pool import Database, open_database
 from switchboard.fact import Item
@@ -317,6 +322,52 @@ async def test_without_a_database_the_answer_is_503_and_with_it_the_history_is_w
 
     await until(served)
     assert [text for text in await shop.said("red:away") if len(text) == 1] == ["a", "c"]
+
+
+@promise("router.limits")
+async def test_more_runs_at_once_than_a_router_has_are_told_to_come_again(shop: Shop) -> None:
+    await shop.model("failures", {"llm": "hang"})
+    running = [asyncio.create_task(shop.ask("/counter/run", {"input": "x"})) for _ in range(MAX_RUNS)]
+    try:
+        await until(lambda: _asked(shop, MAX_RUNS))
+        for path in ("/counter/run", "/counter/stream"):
+            async with shop.http.post(shop.url + path, json={"input": "x"}, headers={"X-Key": RED}) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (429, "2")
+                assert (await answer.json())["code"] == "too_many"
+        await shop.model("failures", {"llm": None})
+        assert (await shop.ask("/billing/run", {"input": "x"}))[0] == 200
+    finally:
+        await shop.end(signal.SIGKILL)
+        await asyncio.gather(*running, return_exceptions=True)
+    await shop.start()
+
+
+async def _asked(shop: Shop, times: int) -> bool:
+    async with shop.http.get(f"{shop.models}/scripted/stats") as answer:
+        return int((await answer.json())["llm"]) >= times
+
+
+@promise("router.limits")
+async def test_a_host_that_forbids_is_the_answer() -> None:
+    async def session(body: RunRequest) -> DatabaseSession:
+        raise HTTPException(403, f"{len(body.input)} letters are forbidden here.")
+
+    app = FastAPI()
+    app.include_router(create_agent_router(Agent("Closed"), "/closed", "closed", session))
+    port = free_port()
+    serving = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as http:
+        tasks.create_task(serving.serve())
+        await until(lambda: _is_started(serving))
+        for path in ("run", "stream"):
+            async with http.post(f"http://127.0.0.1:{port}/closed/{path}", json={"input": "abc"}) as answer:
+                assert answer.status == 403
+                assert await answer.json() == {"code": "forbidden", "message": "3 letters are forbidden here."}
+        serving.should_exit = True
+
+
+async def _is_started(serving: uvicorn.Server) -> bool:
+    return serving.started
 
 
 @promise("router.killed")

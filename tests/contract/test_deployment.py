@@ -14,12 +14,15 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.testing import capture_logs
 
 from control.access.throttle import OF_ADDRESS, Throttle
+from control.forgetting import elsewhere
+from control.forgetting.elsewhere import Conversation
 from control.jobs.progress import channel
 from local import redis
 from switchboard import stream
-from switchboard.fact import Fact, NumberRejected, Source
+from switchboard.fact import Fact, Item, NumberRejected, Source
 from tests.deployment import COMPOSE, ROOT, compose, filled, variables
 from tests.livekit_server import binary, free_port
 from tests.promises import promise
@@ -178,7 +181,29 @@ async def test_control_and_its_job_worker_tell_how_far_tasks_are_and_the_worker_
             await refused(one, "PUBLISH", "other", "{}")
         assert await asks(client)
         await refused(client, "XLEN", "facts")
+        await refused(client, "GET", stream.persona_key("15550100001"))
         await refused(client, "SUBSCRIBE", "task:1")
+
+
+@promise("deploy.valkey")
+async def test_control_and_its_job_worker_may_forget(valkey: Valkey, tmp_path: Path) -> None:
+    call_id = uuid4()
+    body = Item(item={"role": "user", "content": "x"})
+    said = Fact(conversation_id=str(call_id), call_id=call_id, source=Source.AGENT, body=body)
+    async with valkey.user("webhook") as webhook, valkey.user("control") as control, valkey.user("jobs") as jobs:
+        await stream.add(webhook, [said])
+        assert await Store(webhook).keep_call(call_id, "{}")
+        went = {}
+        for place in elsewhere.places(jobs, tmp_path):
+            found = await place.find([Conversation(str(call_id), (call_id,))])
+            for things in found.values():
+                went[place.name] = len(things)
+                await place.erase(things)
+        assert went == {"stream": 1, "carried": 1, "live_calls": 1}
+        with capture_logs() as logs:
+            await elsewhere.rewritten(jobs)
+        assert logs == []
+        assert await control.delete(stream.items_key(call_id)) == 0
 
 
 @promise("deploy.valkey_closed")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,9 @@ from control import recorder
 from control.conversations.log import QUERIES, PostgresLog
 from control.db.migrate import migrate
 from control.db.pool import Database, DatabaseAway, Row, open_database
+from control.forgetting.forgetting import Forgetting
+from control.forgetting.ledger import Ledger
+from control.jobs.engine import PostgresJobs
 from control.recorder import Recorder
 from switchboard import stream
 from switchboard.fact import Fact
@@ -32,6 +36,7 @@ class Bench:
     redis: Redis
     url: str
     database: Database
+    home: Path
 
     @property
     def log(self) -> PostgresLog:
@@ -42,7 +47,8 @@ class Bench:
         """A recorder with connections of its own, as in a process of its own."""
         redis = stream.connect(self.server.url, timeout_s=5)
         async with open_database(self.url) as database:
-            task = asyncio.create_task(Recorder(redis, database).run())
+            forgetting = Forgetting(PostgresJobs(database, redis), Ledger(self.home))
+            task = asyncio.create_task(Recorder(redis, database, forgetting).run())
             try:
                 yield task
             finally:
@@ -84,13 +90,13 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with redis_server() as server, postgres_server.fresh_database() as url, open_database(url) as database:
         async with database.session() as connection:
             await migrate(connection)
         redis = stream.connect(server.url, timeout_s=5)
         try:
-            yield Bench(server, redis, url, database)
+            yield Bench(server, redis, url, database, tmp_path)
         finally:
             await redis.aclose()
 

@@ -14,6 +14,7 @@ from agents import Agent, OpenAIChatCompletionsModel, RunConfig, Runner, SQLiteS
 from agents.memory import Session, SessionSettings
 from openai import AsyncOpenAI
 
+from control.conversations import turn as turns
 from control.conversations.log import PostgresLog
 from control.conversations.session import DatabaseSession
 from control.db.migrate import migrate
@@ -269,3 +270,17 @@ async def test_an_agent_that_takes_over_reads_and_adds_to_the_same_history(datab
         kinds = [one.get("type", one.get("role")) for one in found]
         assert kinds == ["user", "function_call", "function_call_output", "message", "user", "message"]
         assert texts([cast(TResponseInputItem, found[4])]) == ["Since when?"]
+
+
+@promise("sessions.turn")
+async def test_a_turn_that_is_history_is_never_told_as_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "RENEW_S", 0.0)
+    session = DatabaseSession("kept", database)
+    async with turns.turn(session) as own:
+        await own.add_items([cast(TResponseInputItem, {"role": "user", "content": "a"})])
+        await own.keep()
+        # Long enough for who renews the lease to see that it is gone.
+        for _ in range(20):
+            assert len(await session.get_items()) == 1

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import ticket
-from agent.prompt import instructions, quoted
 from switchboard.dispatch import MAX_BYTES
 from switchboard.fact import PersonaFieldRejected, PersonaMetadataRejected
 from switchboard.persona import Persona
+from switchboard.prompt import instructions, quoted
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 WHOLE = {

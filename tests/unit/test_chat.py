@@ -204,6 +204,15 @@ def test_opening_hours_of_today_come_from_the_prompt() -> None:
     assert Line().say("Are you open now?") == "We are open now. Today's hours are 8 AM to 5 PM."
 
 
+@pytest.mark.parametrize(
+    "words", ["When are you open?", "What are your opening hours?", "What time do you close?", "When do you open?"]
+)
+def test_who_asks_for_opening_hours_hears_those_of_today_at_least(words: str) -> None:
+    assert Line().say(words, NEAR) == "We are open now. Today's hours are 8 AM to 5 PM."
+    sure = Passage(say="We are open every day from eight to five.", score=0.9)
+    assert Line().say(words, sure) == sure.say
+
+
 def test_the_fixed_sentence_is_said_in_an_emergency() -> None:
     prompt = f"{PROMPT}\n\nWhen the caller is in an emergency, say exactly this: Hang up and dial 112."
     messages = [{"role": "system", "content": prompt}, {"role": "user", "content": "Help, he can't breathe!"}]

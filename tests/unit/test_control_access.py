@@ -34,7 +34,7 @@ def test_nothing_is_served_beside_the_declared_routes_and_the_description() -> N
     app = create_app(cast(Parts, None))
     beside = {path for route in app.routes if (path := getattr(route, "path", None))}
     assert beside == set(PUBLIC_PATHS)
-    assert set(app.openapi()["paths"]) == {route.path for route in routes()}
+    assert set(app.openapi()["paths"]) == {route.path_format for route in routes()}
 
 
 def test_a_route_without_a_declaration_cannot_be_made() -> None:
@@ -55,8 +55,13 @@ def test_changes_of_more_than_ones_own_sessions_need_an_operator_or_an_admin() -
     for route in routes():
         guard = declared(route.dependant)
         if isinstance(guard, Needs) and route.methods != {"GET"} and guard.role is not None:
-            own = Role.VIEWER if route.path.startswith(("/sign-out", "/browser-sessions", "/chats")) else Role.ADMIN
-            needed = Role.OPERATOR if route.path.startswith(("/calls/", "/blocklist", "/tasks")) else own
+            own = (
+                Role.VIEWER
+                if route.path.startswith(("/sign-out", "/browser-sessions", "/chats", "/conversations"))
+                else Role.ADMIN
+            )
+            acts = route.path.startswith(("/calls/", "/agents", "/blocklist", "/tasks"))
+            needed = Role.OPERATOR if acts else own
             assert guard.role is needed, route.path
 
 

@@ -136,7 +136,7 @@ def test_the_design_names_every_key_in_redis() -> None:
         stream.worker_key("{worker_id}"),
         stream.WORKERS,
         stream.STREAM,
-        store.CALLS,
+        stream.LIVE_CALLS,
         store.WATCHER,
         store.BLOCKLIST,
     }

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.facts import FactIndex, RankedFact, load
 from switchboard.passages import ANSWERS
 from switchboard.persona import Persona, PersonaFact
+from switchboard.ranking.index import FactIndex, RankedFact, load
 
 ROOT = Path(__file__).parents[2]
 

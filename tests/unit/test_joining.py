@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent import joining
-from agent.phrases import PHRASES
+from switchboard.ranking import joining
+from switchboard.ranking.phrases import PHRASES
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,10 +1,11 @@
+import re
 from datetime import UTC, datetime
 
 import pytest
 
-from agent.hours import is_open
-from agent.prompt import filled, instructions
+from switchboard.hours import is_open
 from switchboard.persona import Persona
+from switchboard.prompt import filled, instructions
 
 FRIDAY_0930 = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 PERSONA, _ = Persona.read(
@@ -30,6 +31,12 @@ def test_the_model_knows_who_it_is_and_the_time_where_the_persona_is() -> None:
 def test_the_installations_emergency_sentence_is_in_the_prompt_only_when_it_is_set() -> None:
     assert "emergency" not in instructions(PERSONA, FRIDAY_0930)
     assert "say exactly this: Hang up and dial 112." in instructions(PERSONA, FRIDAY_0930, "Hang up and dial 112.")
+
+
+def test_in_writing_it_is_told_the_same_but_for_what_is_said_of_speaking() -> None:
+    spoken, written = (set(instructions(PERSONA, FRIDAY_0930, spoken=one).splitlines()) for one in (True, False))
+    assert [line for line in spoken - written if not re.search("phone|Say numbers|call end_call", line)] == []
+    assert [line for line in written - spoken if not line.startswith("You write with the caller")] == []
 
 
 def test_an_unknown_variable_becomes_empty_and_nothing_is_evaluated() -> None:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import replace
 
 import pytest
 
-from agent.relay import Limits, ModelsFailed, Relay
+from switchboard.relay import Limits, ModelsFailed, Relay
 
 LIMITS = Limits(patience_s=0.03, limit_s=0.12)
 Step = str | float | Exception
@@ -52,6 +53,31 @@ async def test_a_service_that_answers_is_the_only_one_asked() -> None:
     services = Services(["a", "b"], ["x"])
     assert await services.all() == [(0, "a"), (0, "b")]
     assert (services.asked, services.told) == ([0], [])
+
+
+async def test_what_a_service_sets_for_its_answer_can_be_taken_back_at_the_end_and_when_it_is_let_go() -> None:
+    mark: ContextVar[str] = ContextVar("mark")
+    faults: list[ValueError] = []
+
+    async def ask(steps: int) -> AsyncGenerator[str, None]:
+        set_here = mark.set("answering")
+        try:
+            for step in range(steps):
+                yield str(step)
+        finally:
+            try:
+                mark.reset(set_here)
+            except ValueError as error:
+                faults.append(error)
+
+    relay = Relay("llm", [3], LIMITS, lambda _why: None)
+    for most in (5, 2):
+        async with aclosing(relay.pieces(ask)) as pieces:
+            async for _takeovers, piece in pieces:
+                if piece == str(most):
+                    break
+    await asyncio.gather(*relay._closing)
+    assert faults == []
 
 
 async def test_a_service_that_errs_is_followed_by_the_next_one_at_once_and_asked_last_afterwards() -> None:

@@ -5,6 +5,7 @@ breaks off in the middle is replaced by one that starts anew.
 """
 
 import asyncio
+import contextvars
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -50,7 +51,7 @@ class Limits:
 
 
 class Relay(Generic[Service]):
-    """The services of one part of a call, in the order of the settings."""
+    """The services of one part, in the order of the settings."""
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class Relay(Generic[Service]):
 
     def let_go(self, one: "_Try[Any]") -> None:
         """Ends a request behind the caller's back: a service that hangs may be as slow to be let go."""
-        closing = asyncio.create_task(one.close(), name="relay.close")
+        closing = asyncio.create_task(one.close(), name="relay.close", context=one.context)
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
@@ -119,11 +120,13 @@ class _Try(Generic[Piece]):
     def __init__(self, at: int, pieces: AsyncGenerator[Piece, None]) -> None:
         self.at = at
         self._pieces = pieces
+        # One for all tasks of an answer: libraries take back at its end what they set there at its beginning.
+        self.context = contextvars.copy_context()
         self.begun = False
         self.advance()
 
     def advance(self) -> None:
-        self.task = asyncio.create_task(self._next(), name="relay.next")
+        self.task = asyncio.create_task(self._next(), name="relay.next", context=self.context)
 
     async def _next(self) -> tuple[Piece] | None:
         async for piece in self._pieces:

@@ -16,10 +16,11 @@ import numpy as np
 import wordllama
 from numpy.typing import NDArray
 
-from agent import lexicon
-from agent.lexicon import Reading, Word
-from agent.vocabulary import BEYOND, COMMON, KINDS
+from switchboard import passages
 from switchboard.persona import PersonaFact
+from switchboard.ranking import lexicon
+from switchboard.ranking.lexicon import Reading, Word
+from switchboard.ranking.vocabulary import BEYOND, COMMON, KINDS
 
 # Two facts this close fit a question alike, and each counts for less.
 ALIKE = 0.03
@@ -182,6 +183,10 @@ class FactIndex:
             )
         order = np.argsort(-best, kind="stable")[:limit]
         return [RankedFact(self._facts[at].say, round(float(best[at]), 3)) for at in order if best[at] > 0]
+
+    def passages(self, words: str) -> str:
+        """The facts that fit, as a block of data for a language model."""
+        return passages.render([passages.Passage(say=one.say, score=one.score) for one in self.rank(words)])
 
     def features(self, said: str) -> list[list[Features | None]]:
         """How each fact agrees with each reading of what was said; None where they share no idea."""

@@ -5,8 +5,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from agent import joining
-from agent.vocabulary import ALSO, COMMON, IRREGULAR, KINDS, LIGHT, SAME, STOP
+from switchboard.ranking import joining
+from switchboard.ranking.vocabulary import ALSO, COMMON, IRREGULAR, KINDS, LIGHT, SAME, STOP
 
 _ASKED = (
     rf"(?:(?:{'|'.join(sorted(KINDS))}|openinghours)\b|"

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from agent.phrases import PHRASES
+from switchboard.ranking.phrases import PHRASES
 
 _PATTERNS = tuple((re.compile(rf"\b(?:{pattern})\b"), f" {name} ") for pattern, name in PHRASES)
 _SPACES = re.compile(r" {2,}")

@@ -1,0 +1,137 @@
+-- look: at what was forgotten, while nobody is being forgotten; until the transaction ends
+SELECT pg_advisory_xact_lock_shared($1);
+
+-- forget_alone: while nobody records who calls; until the transaction ends
+SELECT pg_advisory_xact_lock($1);
+
+-- now: by the one clock that all share
+SELECT now();
+
+-- calls_of_caller: what may be a caller's calls, by digits; other spellings of other callers are among them
+SELECT id, caller FROM calls
+WHERE caller IS NOT NULL AND regexp_replace(regexp_replace(split_part(split_part(
+    regexp_replace(caller, '^\s*(sips?|tel):', '', 'i'), '@', 1), ';', 1), '[^0-9]', '', 'g'), '^00', '') = $1
+    AND started_at <= $2;
+
+-- conversations_of_calls: those that the calls, or facts of theirs, are in
+SELECT conversation_id AS id FROM calls WHERE id = ANY($1::uuid[])
+UNION SELECT conversation_id FROM events WHERE call_id = ANY($1::uuid[]);
+
+-- conversation: whose it is, and whether somebody called in it
+SELECT owner, title IS NOT NULL AS is_chat, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
+FROM conversations WHERE id = $1;
+
+-- add_receipt: of a request; one that is known stays as it is
+INSERT INTO receipts (id, number, asked_at, asked_by, user_id) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
+
+-- add_tombstones: by what is known of the conversations alone
+INSERT INTO tombstones (conversation, receipt) SELECT unnest($1::bytea[]), $2 ON CONFLICT DO NOTHING;
+
+-- add_erasures: conversations whose contents go
+INSERT INTO erasures (conversation_id, receipt) SELECT unnest($1::text[]), $2 ON CONFLICT DO NOTHING;
+
+-- reopen: there is more to go than was known
+UPDATE receipts SET finished_at = NULL WHERE id = $1;
+
+-- receipt_of_number: of a caller who called before being forgotten, under one of several keys
+SELECT id FROM receipts WHERE number = ANY($1::bytea[]) AND asked_at >= $2 ORDER BY asked_at LIMIT 1;
+
+-- forgotten: which of these conversations are, each with its receipt
+SELECT given.id, tombstones.receipt FROM unnest($1::text[]) AS given (id)
+JOIN tombstones ON tombstones.conversation = sha256(convert_to(given.id, 'UTF8'));
+
+-- note_refused: a fact came again
+UPDATE receipts SET went = went || jsonb_build_object('refused', COALESCE((went ->> 'refused')::bigint, 0) + 1)
+WHERE id = $1;
+
+-- receipt: one
+SELECT * FROM receipts WHERE id = $1;
+
+-- known_receipts: which of these there are
+SELECT id FROM receipts WHERE id = ANY($1::uuid[]);
+
+-- receipts_with_tombstones: all of them, as the ledger keeps them
+SELECT receipts.*, array_remove(array_agg(tombstones.conversation), NULL) AS conversations FROM receipts
+LEFT JOIN tombstones ON tombstones.receipt = receipts.id GROUP BY receipts.id ORDER BY receipts.asked_at;
+
+-- restored_conversations: those that are there again although they are forgotten
+SELECT conversations.id, tombstones.receipt FROM conversations
+JOIN tombstones ON tombstones.conversation = sha256(convert_to(conversations.id, 'UTF8'))
+WHERE tombstones.receipt = ANY($1::uuid[]);
+
+-- callers: all who called, and all who were blocked, as they were written
+SELECT DISTINCT caller FROM calls WHERE caller IS NOT NULL
+UNION SELECT DISTINCT subject FROM audit WHERE action LIKE 'blocklist.%';
+
+-- unfinished: receipts of which something is still to be done
+SELECT id FROM receipts WHERE finished_at IS NULL ORDER BY asked_at;
+
+-- some_erasures: of the oldest requests first
+SELECT erasures.conversation_id FROM erasures JOIN receipts ON receipts.id = erasures.receipt
+ORDER BY receipts.asked_at, erasures.conversation_id LIMIT $1;
+
+-- count_erasures: how many are left
+SELECT count(*) FROM erasures;
+
+-- calls_in: the calls of these conversations
+SELECT conversation_id, id FROM calls WHERE conversation_id = ANY($1::text[])
+UNION SELECT conversation_id, call_id FROM events WHERE conversation_id = ANY($1::text[]) AND call_id IS NOT NULL;
+
+-- note_found: what lies in a place outside the tables, before it goes; a second look, after a death, finds less
+UPDATE erasures SET went = went
+    || jsonb_build_object($2::text, GREATEST($3::bigint, COALESCE((went ->> $2)::bigint, 0)))
+WHERE conversation_id = $1;
+
+-- take_erasure: for the one who erases the rows
+DELETE FROM erasures WHERE conversation_id = $1 RETURNING receipt, went;
+
+-- add_went: to what a receipt counts already
+UPDATE receipts SET went = went || (
+    SELECT COALESCE(jsonb_object_agg(given.key, given.value::bigint + COALESCE((went ->> given.key)::bigint, 0)), '{}')
+    FROM jsonb_each_text($2::jsonb) AS given WHERE given.value::bigint > 0
+)
+WHERE id = $1;
+
+-- set_kept: what stays of the number, as it is the operators' own
+UPDATE receipts SET kept = $2 WHERE id = $1;
+
+-- finish: those of these that have nothing left to erase
+UPDATE receipts SET finished_at = now()
+WHERE id = ANY($1::uuid[]) AND finished_at IS NULL
+    AND NOT EXISTS (SELECT FROM erasures WHERE erasures.receipt = receipts.id);
+
+-- erase_turns: before the conversation is locked, in the order of who keeps a turn
+DELETE FROM turns WHERE conversation_id = $1;
+
+-- erase_tasks: of the names, the first is the conversation's and the others its calls'; here and below
+UPDATE tasks SET args = '{}', result = NULL, message = '', error = NULL,
+    state = CASE WHEN state IN ('queued', 'processing') THEN 'cancelled' ELSE state END,
+    finished_at = COALESCE(finished_at, now())
+WHERE EXISTS (
+    SELECT FROM unnest($1::text[]) AS name
+    WHERE strpos(args::text || COALESCE(result::text, ''), to_json(name)::text) > 0
+);
+
+-- erase_refused_facts: entries of the stream that could not be recorded
+DELETE FROM refused_facts WHERE EXISTS (
+    SELECT FROM unnest($1::text[]) AS name WHERE position(convert_to(to_json(name)::text, 'UTF8') IN entry) > 0
+);
+
+-- erase_audit: what stands beside the id; that something was done to it stays
+UPDATE audit SET detail = '{}' WHERE subject = ANY($1::text[]) AND detail <> '{}';
+
+-- erase_events: the words
+DELETE FROM events WHERE conversation_id = ($1::text[])[1];
+
+-- erase_calls: who called whom
+DELETE FROM calls WHERE conversation_id = ($1::text[])[1];
+
+-- erase_conversations: at last, as the others refer to it
+DELETE FROM conversations WHERE id = ($1::text[])[1];
+
+-- erase_blocking: who blocked the number and why; `$1` are spellings of it
+UPDATE audit SET subject = 'forgotten', detail = '{}'
+WHERE action LIKE 'blocklist.%' AND subject = ANY($1::text[]);
+
+-- blocked: entries of the blocklist that are this number and no other
+SELECT count(*) FROM blocklist WHERE pattern = $1;

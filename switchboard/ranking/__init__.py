@@ -1,0 +1,1 @@
+"""Which of a persona's facts answers what somebody said."""

@@ -1,0 +1,71 @@
+"""The ledger of what was forgotten as a file, and which spellings are one caller."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from control.forgetting import ledger
+from control.forgetting.forgetting import digits_of
+from control.forgetting.ledger import Entry, Ledger
+from switchboard.settings import SettingsError
+
+
+def entry() -> Entry:
+    return Entry(receipt=uuid4(), asked_at=datetime.now(UTC), asked_by="ann", number="ab" * 32)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["+49 171 1234567", "00491711234567", "(49) 171/1234567", "sip:+491711234567@host", "TEL:49-171-1234567;ext=1"],
+)
+def test_a_number_is_one_however_it_is_spelled(spelled: str) -> None:
+    assert digits_of(spelled) == "491711234567"
+
+
+@pytest.mark.parametrize("none", ["", "alice", "sip:alice@491711234567", "anonymous", "49171x", "sip:@host"])
+def test_what_is_no_number_is_no_caller_to_forget(none: str) -> None:
+    assert digits_of(none) is None
+
+
+def test_a_ledger_keeps_its_key_and_what_it_was_given_for_its_owner_alone(tmp_path: Path) -> None:
+    first, made = Ledger(tmp_path / "new"), [entry(), entry()]
+    first.add(made[:1])
+    again = Ledger(tmp_path / "new")
+    again.add(made[1:])
+    assert first.entries() == again.entries() == made
+    assert first.hashes("1") == again.hashes("1") != first.hashes("2")
+    path = tmp_path / "new" / ledger.FILE
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert Ledger(tmp_path).hashes("1") != first.hashes("1")
+
+
+def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
+    kept, made = Ledger(tmp_path), [entry(), entry()]
+    kept.add(made[:1])
+    path = tmp_path / ledger.FILE
+    with path.open("ab") as file:
+        file.write(made[1].model_dump_json().encode()[:40])
+    kept.add(made[1:])
+    assert kept.entries() == made
+
+
+def test_two_ledgers_joined_know_what_both_knew(tmp_path: Path) -> None:
+    here, there, made = Ledger(tmp_path / "here"), Ledger(tmp_path / "there"), [entry(), entry()]
+    here.add(made[:1])
+    there.add(made)
+    for _ in range(2):
+        ledger.join(tmp_path / "here", (tmp_path / "there" / ledger.FILE).read_bytes())
+    joined = Ledger(tmp_path / "here")
+    assert joined.entries() == made
+    assert joined.hashes("1") == [*here.hashes("1"), *there.hashes("1")]
+    lines = (tmp_path / "here" / ledger.FILE).read_text().splitlines()
+    assert len(lines) == 4 and all(json.loads(line) for line in lines)
+
+
+def test_a_ledger_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ledger.FILE).mkdir()
+    with pytest.raises(SettingsError, match=r"forgotten.jsonl cannot be used .*: make SWITCHBOARD_HOME writable"):
+        Ledger(tmp_path)
