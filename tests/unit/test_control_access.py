@@ -55,7 +55,11 @@ def test_changes_of_more_than_ones_own_sessions_need_an_operator_or_an_admin() -
     for route in routes():
         guard = declared(route.dependant)
         if isinstance(guard, Needs) and route.methods != {"GET"} and guard.role is not None:
-            own = Role.VIEWER if route.path.startswith(("/sign-out", "/browser-sessions", "/chats")) else Role.ADMIN
+            own = (
+                Role.VIEWER
+                if route.path.startswith(("/sign-out", "/browser-sessions", "/chats", "/conversations"))
+                else Role.ADMIN
+            )
             needed = Role.OPERATOR if route.path.startswith(("/calls/", "/blocklist", "/tasks")) else own
             assert guard.role is needed, route.path
 
