@@ -60,7 +60,8 @@ def test_changes_of_more_than_ones_own_sessions_need_an_operator_or_an_admin() -
                 if route.path.startswith(("/sign-out", "/browser-sessions", "/chats", "/conversations"))
                 else Role.ADMIN
             )
-            needed = Role.OPERATOR if route.path.startswith(("/calls/", "/blocklist", "/tasks")) else own
+            acts = route.path.startswith(("/calls/", "/agents", "/blocklist", "/tasks"))
+            needed = Role.OPERATOR if acts else own
             assert guard.role is needed, route.path
 
 
