@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from control.conversations.log import Forgotten, PostgresLog
+from control.conversations.ownership import own_session
 from control.conversations.session import DatabaseSession
 from control.conversations.turn import turn
 from control.db.pool import open_database
-from control.errors import Conflict
+from control.errors import Conflict, NotFound
 from control.forgetting.tables import ERASED
 from switchboard import stream
 from switchboard.fact import CallArrived
@@ -282,6 +283,8 @@ async def test_a_forgotten_conversation_takes_nothing_more(traces: Traces) -> No
             with pytest.raises(Forgotten, match="begin another one"):
                 await late
         assert await session.get_items() == []
+        with pytest.raises(NotFound):
+            await own_session(database, uuid4(), id)
     assert await in_tables(traces.url, id) == []
 
 
