@@ -18,7 +18,7 @@ SELECT conversation_id AS id FROM calls WHERE id = ANY($1::uuid[])
 UNION SELECT conversation_id FROM events WHERE call_id = ANY($1::uuid[]);
 
 -- conversation: whose it is, and whether somebody called in it
-SELECT owner, title IS NOT NULL AS is_chat, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
+SELECT owner, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
 FROM conversations WHERE id = $1;
 
 -- add_receipt: of a request; one that is known stays as it is
@@ -119,6 +119,9 @@ DELETE FROM refused_facts WHERE EXISTS (
 
 -- erase_audit: what stands beside the id; that something was done to it stays
 UPDATE audit SET detail = '{}' WHERE subject = ANY($1::text[]) AND detail <> '{}';
+
+-- erase_codes: nobody goes on with it elsewhere
+DELETE FROM codes WHERE conversation_id = ($1::text[])[1];
 
 -- erase_events: the words
 DELETE FROM events WHERE conversation_id = ($1::text[])[1];
