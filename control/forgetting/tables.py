@@ -21,6 +21,7 @@ ERASED = {
     "audit": QUERIES["erase_audit"],
     "events": QUERIES["erase_events"],
     "calls": QUERIES["erase_calls"],
+    "codes": QUERIES["erase_codes"],
     "conversations": QUERIES["erase_conversations"],
 }
 
