@@ -129,6 +129,9 @@ DELETE FROM events WHERE conversation_id = ($1::text[])[1];
 -- erase_calls: who called whom
 DELETE FROM calls WHERE conversation_id = ($1::text[])[1];
 
+-- erase_codes: by which somebody may go on with it
+DELETE FROM codes WHERE conversation_id = ($1::text[])[1];
+
 -- erase_conversations: at last, as the others refer to it
 DELETE FROM conversations WHERE id = ($1::text[])[1];
 

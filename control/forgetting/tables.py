@@ -22,6 +22,7 @@ ERASED = {
     "codes": QUERIES["erase_codes"],
     "events": QUERIES["erase_events"],
     "calls": QUERIES["erase_calls"],
+    "codes": QUERIES["erase_codes"],
     "conversations": QUERIES["erase_conversations"],
 }
 

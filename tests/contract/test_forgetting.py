@@ -81,6 +81,10 @@ async def everywhere(traces: Traces, call_id: UUID, number: str, canary: str) ->
         canary,
     )
     await query(traces.url, "INSERT INTO turns VALUES ($1, gen_random_uuid(), now())", str(call_id))
+    code = (
+        "INSERT INTO codes SELECT sha256($1::text::bytea), $1, id, now() + interval '10 minutes' FROM users LIMIT 1"
+    )
+    await query(traces.url, code, str(call_id))
     await traces.recorded()
 
 
@@ -105,7 +109,7 @@ async def test_a_forgotten_caller_is_found_nowhere_and_others_keep_all(traces: T
         assert set(await in_tables(traces.url, str(id))) <= {"audit.subject"}
         assert (await traces.control.request("GET", f"/calls/{id}")).status == 404
     assert gone["went"] == {
-        **{"events": 27, "calls": 2, "conversations": 2, "refused_facts": 1, "tasks": 2, "audit": 3},
+        **{"events": 27, "calls": 2, "codes": 1, "conversations": 2, "refused_facts": 1, "tasks": 2, "audit": 3},
         **{"outbox": 14, "carried": 1, "live_calls": 1},
     }
     assert (gone["what"], gone["kept"], gone["finished_at"] is None) == ("caller", {}, False)
