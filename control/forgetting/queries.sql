@@ -18,7 +18,7 @@ SELECT conversation_id AS id FROM calls WHERE id = ANY($1::uuid[])
 UNION SELECT conversation_id FROM events WHERE call_id = ANY($1::uuid[]);
 
 -- conversation: whose it is, and whether somebody called in it
-SELECT owner, title IS NOT NULL AS is_chat, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
+SELECT owner, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
 FROM conversations WHERE id = $1;
 
 -- add_receipt: of a request; one that is known stays as it is

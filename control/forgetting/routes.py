@@ -83,12 +83,12 @@ async def forget_conversation(
 ) -> ReceiptOut:
     """Forgets a conversation with all of its calls, everywhere, for good.
 
-    Admins may, and the owner of a chat in which nobody called.
+    Admins may, and its owner when nobody called in it.
     """
     parts = request.app.state.parts
     async with parts.database.transaction() as connection:
         row = await connection.fetchrow(QUERIES["conversation"], conversation_id)
-        owned = row is not None and row["is_chat"] and row["owner"] == actor.owner
+        owned = row is not None and row["owner"] == actor.owner
         if row is None or not (owned or actor.role == Role.ADMIN):
             raise NotFound(_NO_CONVERSATION)
         if row["has_calls"] and actor.role != Role.ADMIN:
