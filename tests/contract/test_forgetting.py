@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from control.conversations.log import Forgotten, PostgresLog
+from control.conversations.ownership import own_session
 from control.conversations.session import DatabaseSession
 from control.conversations.turn import turn
 from control.db.pool import open_database
-from control.errors import Conflict
+from control.errors import Conflict, NotFound
 from control.forgetting.tables import ERASED
 from switchboard import stream
 from switchboard.fact import CallArrived
@@ -120,8 +121,9 @@ async def test_what_was_asked_stands_in_no_log_and_no_row_in_the_open(traces: Tr
     assert await traces.of(NUMBER, NUMBER[1:]) == []
     audit = (await traces.control.request("GET", "/audit?action=caller.forgotten")).body["audit"]
     assert [one["subject"] for one in audit] == [gone["receipt_id"]]
-    task = (await traces.control.request("GET", f"/tasks/{gone['receipt_id']}")).body
-    assert (task["kind"], task["state"], task["result"]) == ("forget", "completed", {"receipts": 1})
+    [asked, *_ticks] = (await traces.control.request("GET", "/tasks?kind=forget")).body["tasks"]
+    task = (await traces.control.request("GET", f"/tasks/{asked['task_id']}")).body
+    assert (task["state"], task["result"]) == ("completed", {"receipts": 1})
 
 
 @promise("forget.caller")
@@ -281,6 +283,8 @@ async def test_a_forgotten_conversation_takes_nothing_more(traces: Traces) -> No
             with pytest.raises(Forgotten, match="begin another one"):
                 await late
         assert await session.get_items() == []
+        with pytest.raises(NotFound):
+            await own_session(database, uuid4(), id)
     assert await in_tables(traces.url, id) == []
 
 
