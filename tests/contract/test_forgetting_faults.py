@@ -3,15 +3,14 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
+from control.db.pool import DatabaseAway, open_database
 from switchboard import stream
 from switchboard.outbox import folder
 from tests import postgres_server
@@ -50,14 +49,9 @@ def whole(facts: int) -> dict[str, int]:
 @asynccontextmanager
 async def held(url: str, mode: str) -> AsyncIterator[None]:
     """While the body runs, whoever changes the events, or looks through them for what is dead, waits."""
-    connect: Any = asyncpg.connect
-    connection = await connect(url)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"LOCK TABLE events IN {mode} MODE")
-            yield
-    finally:
-        await connection.close()
+    async with open_database(url) as database, database.transaction() as connection:
+        await connection.execute(f"LOCK TABLE events IN {mode} MODE")
+        yield
 
 
 async def waits(url: str) -> bool:
@@ -107,14 +101,12 @@ async def test_postgres_killed_in_the_middle_is_a_503_and_then_it_goes_on(contro
     canary = f"canary{uuid4().hex}"
     async with installation(control) as traces:
         facts = await said_and_left(traces, canary)
-        try:
+        # What was held is gone with the server.
+        with suppress(DatabaseAway):
             async with held(traces.url, "SHARE"):
                 asked = (await control.request("DELETE", f"/callers/{NUMBER}")).body["receipt_id"]
                 await until(lambda: waits(traces.url))
                 await asyncio.to_thread(postgres_server.server().kill)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # type: ignore[attr-defined]
-            # What was held is gone with the server.
-            pass
         for path in (f"/callers/{OTHER}", f"/conversations/{uuid4()}"):
             answer = await control.request("DELETE", path)
             assert (answer.status, answer.body["code"]) == (503, "unavailable")
