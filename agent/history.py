@@ -14,8 +14,9 @@ from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# Asked while the room is being joined. To have forgotten what was written is worse for the caller than a breath.
-DEADLINE_S = 1.0
+# Asked while the room is being joined, when an agent on a busy machine has much to do. To have forgotten what was
+# written is worse for the caller than to wait.
+DEADLINE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Earlier:
 
 
 async def earlier(settings: Settings, metadata: DispatchMetadata) -> Earlier | None:
-    """What control knows, within a second; None for a call that is a conversation of its own. Never raises."""
+    """What control knows, within two seconds; None for a call that is a conversation of its own. Never raises."""
     if metadata.conversation_id == str(metadata.call_id):
         return None
     try:

@@ -202,7 +202,7 @@ PROMISES: dict[str, str] = {
     "jobs.api": "Tasks are listed, filtered, paged, shown and cancelled over HTTP by who may, on record.",
     # tests/contract/test_forgetting.py, test_forgetting_faults.py
     "forget.caller": "A forgotten caller is found nowhere: tables, Redis, stream, files, job arguments, logs; others keep all.",
-    "forget.conversation": "One conversation is forgotten by an admin, or by the owner of a chat in which nobody called.",
+    "forget.conversation": "One conversation is forgotten by an admin, or by the owner of one in which nobody called.",
     "forget.replayed": "What was forgotten does not come back from the stream or a file; who calls again is a new caller.",
     "forget.later": "What becomes known only later of calls before the request goes too, whatever comes first.",
     "forget.live": "A caller is forgotten in the middle of a call, of which nothing more is recorded.",

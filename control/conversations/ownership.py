@@ -11,7 +11,7 @@ from control.errors import NotFound
 async def own_session(database: Database, owner: UUID, session_id: str | None) -> DatabaseSession:
     """The user's conversation of this id, their chats among them; one that there is not yet becomes theirs.
 
-    Without an id it is a new one. Raises `NotFound` for one that is somebody else's, or a call's.
+    Without an id it is a new one. Raises `NotFound` for one that is somebody else's, a call's, or forgotten.
     """
     session = DatabaseSession(session_id or new_session_id(), database)
     async with database.session() as connection:

@@ -133,8 +133,9 @@ UPDATE events SET kind = $2, body = $3::jsonb WHERE conversation_id = $1 AND kin
 -- let_go: nobody's chat any more; of a call's conversation the call is left
 UPDATE conversations SET title = NULL, owner = NULL, updated_at = now() WHERE id = $1;
 
--- claim_conversation: a new one is the user's; true when it is theirs
-INSERT INTO conversations (id, owner) VALUES ($1, $2)
+-- claim_conversation: a new one is the user's, unless it was forgotten; true when it is theirs
+INSERT INTO conversations (id, owner) SELECT $1::text, $2::uuid
+WHERE NOT EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to($1::text, 'UTF8')))
 ON CONFLICT (id) DO UPDATE SET owner = conversations.owner WHERE conversations.owner = $2
 RETURNING true;
 

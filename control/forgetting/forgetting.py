@@ -126,7 +126,7 @@ class Forgetting:
 
     async def _asked(self, connection: Connection, made: Receipt, conversations: Collection[str]) -> Receipt:
         await self._bury(connection, made.id, conversations)
-        await self._jobs.enqueue(connection, KIND, task=made.id)
+        await self._jobs.enqueue(connection, KIND)
         row = await connection.fetchrow(QUERIES["receipt"], made.id)
         number = row["number"] if row else None
         entry = _entry(made.id, made.asked_at, made.asked_by, number, map(hash_of, conversations))

@@ -18,7 +18,7 @@ SELECT conversation_id AS id FROM calls WHERE id = ANY($1::uuid[])
 UNION SELECT conversation_id FROM events WHERE call_id = ANY($1::uuid[]);
 
 -- conversation: whose it is, and whether somebody called in it
-SELECT owner, title IS NOT NULL AS is_chat, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
+SELECT owner, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
 FROM conversations WHERE id = $1;
 
 -- add_receipt: of a request; one that is known stays as it is
@@ -128,6 +128,9 @@ DELETE FROM events WHERE conversation_id = ($1::text[])[1];
 
 -- erase_calls: who called whom
 DELETE FROM calls WHERE conversation_id = ($1::text[])[1];
+
+-- erase_codes: by which somebody may go on with it
+DELETE FROM codes WHERE conversation_id = ($1::text[])[1];
 
 -- erase_conversations: at last, as the others refer to it
 DELETE FROM conversations WHERE id = ($1::text[])[1];

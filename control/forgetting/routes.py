@@ -75,7 +75,7 @@ async def forget_caller(number: Caller, request: Request, actor: Annotated[Actor
         return ReceiptOut.of(await parts.forgetting.caller(connection, actor, number))
 
 
-@routes.delete("/conversations/{conversation_id:path}", status_code=202, responses=documented(404))
+@routes.delete("/conversations/{conversation_id}", status_code=202, responses=documented(404))
 async def forget_conversation(
     conversation_id: Annotated[Text, Path(min_length=1, max_length=128)],
     request: Request,
@@ -83,12 +83,12 @@ async def forget_conversation(
 ) -> ReceiptOut:
     """Forgets a conversation with all of its calls, everywhere, for good.
 
-    Admins may, and the owner of a chat in which nobody called.
+    Admins may, and the owner of one in which nobody called, such as a chat.
     """
     parts = request.app.state.parts
     async with parts.database.transaction() as connection:
         row = await connection.fetchrow(QUERIES["conversation"], conversation_id)
-        owned = row is not None and row["is_chat"] and row["owner"] == actor.owner
+        owned = row is not None and row["owner"] == actor.owner
         if row is None or not (owned or actor.role == Role.ADMIN):
             raise NotFound(_NO_CONVERSATION)
         if row["has_calls"] and actor.role != Role.ADMIN:

@@ -22,6 +22,7 @@ ERASED = {
     "recordings": QUERIES["erase_recordings"],
     "events": QUERIES["erase_events"],
     "calls": QUERIES["erase_calls"],
+    "codes": QUERIES["erase_codes"],
     "conversations": QUERIES["erase_conversations"],
 }
 

@@ -125,7 +125,7 @@ async def test_the_agent_knows_what_was_written_and_greets_as_in_any_call(
 @pytest.mark.parametrize(
     ("how", "missing"),
     [
-        ("hanging", "no answer within 1 s"),
+        ("hanging", "no answer within 2 s"),
         ("broken", "status 500"),
         ("nonsense", "an answer that cannot be read"),
     ],

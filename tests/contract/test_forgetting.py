@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from control.conversations.log import Forgotten, PostgresLog
+from control.conversations.ownership import own_session
 from control.conversations.session import DatabaseSession
 from control.conversations.turn import turn
 from control.db.pool import open_database
-from control.errors import Conflict
+from control.errors import Conflict, NotFound
 from control.forgetting.tables import ERASED
 from switchboard import stream
 from switchboard.fact import CallArrived
@@ -80,6 +81,10 @@ async def everywhere(traces: Traces, call_id: UUID, number: str, canary: str) ->
         canary,
     )
     await query(traces.url, "INSERT INTO turns VALUES ($1, gen_random_uuid(), now())", str(call_id))
+    code = (
+        "INSERT INTO codes SELECT sha256($1::text::bytea), $1, id, now() + interval '10 minutes' FROM users LIMIT 1"
+    )
+    await query(traces.url, code, str(call_id))
     await traces.recorded()
 
 
@@ -104,7 +109,7 @@ async def test_a_forgotten_caller_is_found_nowhere_and_others_keep_all(traces: T
         assert set(await in_tables(traces.url, str(id))) <= {"audit.subject"}
         assert (await traces.control.request("GET", f"/calls/{id}")).status == 404
     assert gone["went"] == {
-        **{"events": 27, "calls": 2, "conversations": 2, "refused_facts": 1, "tasks": 2, "audit": 3},
+        **{"events": 27, "calls": 2, "codes": 1, "conversations": 2, "refused_facts": 1, "tasks": 2, "audit": 3},
         **{"outbox": 14, "carried": 1, "live_calls": 1},
     }
     assert (gone["what"], gone["kept"], gone["finished_at"] is None) == ("caller", {}, False)
@@ -120,8 +125,9 @@ async def test_what_was_asked_stands_in_no_log_and_no_row_in_the_open(traces: Tr
     assert await traces.of(NUMBER, NUMBER[1:]) == []
     audit = (await traces.control.request("GET", "/audit?action=caller.forgotten")).body["audit"]
     assert [one["subject"] for one in audit] == [gone["receipt_id"]]
-    task = (await traces.control.request("GET", f"/tasks/{gone['receipt_id']}")).body
-    assert (task["kind"], task["state"], task["result"]) == ("forget", "completed", {"receipts": 1})
+    [asked, *_ticks] = (await traces.control.request("GET", "/tasks?kind=forget")).body["tasks"]
+    task = (await traces.control.request("GET", f"/tasks/{asked['task_id']}")).body
+    assert (task["state"], task["result"]) == ("completed", {"receipts": 1})
 
 
 @promise("forget.caller")
@@ -281,6 +287,8 @@ async def test_a_forgotten_conversation_takes_nothing_more(traces: Traces) -> No
             with pytest.raises(Forgotten, match="begin another one"):
                 await late
         assert await session.get_items() == []
+        with pytest.raises(NotFound):
+            await own_session(database, uuid4(), id)
     assert await in_tables(traces.url, id) == []
 
 

@@ -99,7 +99,8 @@ async def test_a_call_is_answered_only_when_the_other_side_can_be_heard(server: 
     async with a_line(server) as line, guests(server, when=ready.is_set) as party, Caller() as caller:
         dialing = asyncio.create_task(caller.dial(address(line), headers={"X-Ticket": "42"}))
         await eventually(lambda: bool(party.waiting))
-        callers = await party.callers(party.waiting[0])
+        room = party.waiting[0]
+        callers = await party.callers(room)
         assert not dialing.done()
         attributes = dict(callers[0].attributes)
         ready.set()
@@ -110,7 +111,7 @@ async def test_a_call_is_answered_only_when_the_other_side_can_be_heard(server: 
         await eventually(guest.left.is_set)
 
         assert re.fullmatch(r"sip_\w{12}", callers[0].identity)
-        assert re.fullmatch(r"call_\w{12}", party.waiting[0])
+        assert re.fullmatch(r"call_\w{12}", room)
         assert callers[0].name == "Phone +15550109999"
         assert callers[0].kind == 3
         assert attributes["sip.callStatus"] == "ringing"

@@ -317,6 +317,20 @@ async def test_a_chat_goes_on_by_its_id_and_calls_and_removed_chats_do_not(baker
         assert (await one.ask("POST", place, json={"input": "x", "session_id": str(call_id)})).status == 404
 
 
+@promise("agents.owner")
+async def test_who_began_a_conversation_has_it_forgotten_and_it_takes_nothing_more(bakery: Bakery) -> None:
+    ann, ben = await an_operator(bakery), await an_operator(bakery)
+    place, body = f"/agents/{bakery.slug}/run", {"input": "Mine", "session_id": f"{bakery.slug}:forgotten"}
+    assert (await ann.ask("POST", place, json=body)).status == 200
+    gone = f"/conversations/{body['session_id']}"
+    assert (await ben.ask("DELETE", gone)).status == 404
+    assert (await ann.ask("DELETE", gone)).status == 202
+    asked = len(bakery.model.asked)
+    for one in (ann, ben):
+        assert (await one.ask("POST", place, json=body)).status == 404
+    assert len(bakery.model.asked) == asked
+
+
 @promise("agents.stream")
 async def test_words_come_as_they_are_written_then_the_whole_and_the_end(bakery: Bakery) -> None:
     bakery.model.replies = [calls("look_up", query="a cake?"), Reply("One two three.")]

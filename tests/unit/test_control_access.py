@@ -34,7 +34,7 @@ def test_nothing_is_served_beside_the_declared_routes_and_the_description() -> N
     app = create_app(cast(Parts, None))
     beside = {path for route in app.routes if (path := getattr(route, "path", None))}
     assert beside == set(PUBLIC_PATHS)
-    assert set(app.openapi()["paths"]) == {route.path_format for route in routes()}
+    assert set(app.openapi()["paths"]) == {route.path for route in routes()}
 
 
 def test_a_route_without_a_declaration_cannot_be_made() -> None:

@@ -2,7 +2,7 @@
 
 CREATE TABLE codes (
     hash            bytea PRIMARY KEY,
-    conversation_id text COLLATE "C" NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    conversation_id text COLLATE "C" NOT NULL REFERENCES conversations (id),
     user_id         uuid NOT NULL REFERENCES users (id),
     expires_at      timestamptz NOT NULL
 );
