@@ -27,7 +27,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends flite \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /var/lib/switchboard --shell /usr/sbin/nologin switchboard \
-    && install --directory --owner switchboard --group switchboard --mode 0700 /var/lib/switchboard
+    && install --directory --owner switchboard --group switchboard --mode 0700 /var/lib/switchboard \
+        /var/lib/switchboard/recordings
 COPY --from=build /opt/switchboard /opt/switchboard
 ENV PATH=/opt/switchboard/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -21,6 +21,7 @@ from livekit.agents.voice.events import CloseReason
 from livekit.api.room_service import RoomService
 
 from agent import election, speech
+from agent.cards import redacted
 from agent.ending import Ending, Reason
 from agent.greeting import Greeting, greeting
 from agent.hearing import SAMPLE_RATE
@@ -81,6 +82,7 @@ class Call:
         self._began = time.monotonic()
         self._usage: dict[str, dict[str, float]] = {}
         self._line = Line(ctx.room, caller, mouth, tell=parts.tell, on_keys=self._keys_pressed, ending=ending)
+        self._line.on_key = parts.recording.key_pressed
         self._patience = Patience(
             parts.persona,
             parts.hearing,
@@ -117,6 +119,7 @@ class Call:
     async def _leave(self, reason: Reason) -> None:
         if reason.unheard:
             self._mouth.hold(Hold.LEFT)
+        await self._parts.recording.end(over=not reason.only_ours)
         if reason is Reason.WORKER_LOST:
             # The library is taking the process down: nothing of the session can be waited for.
             await self._close(reason)
@@ -294,6 +297,7 @@ class Call:
         if not self._past.answered:
             self._report.add(fact.CallAnswered(after_s=round(time.monotonic() - self._began, 3)), shared=True)
         self._mouth.release(Hold.RINGING)
+        self._parts.recording.begin(self._report, self._past)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._patience.watch_silence(), name="call.silence")
             tasks.create_task(self._patience.watch_length(self._past.talked_s), name="call.length")
@@ -324,7 +328,7 @@ class Call:
         self._line.touched_at = time.monotonic()
         with contextlib.suppress(RuntimeError):  # what may not be interrupted is answered behind
             await session.interrupt()
-        session.generate_reply(user_input=cleaned(event.text))
+        session.generate_reply(user_input=redacted(cleaned(event.text)))
 
     async def _say_goodbye(self, reason: Reason) -> None:
         if reason.unheard:

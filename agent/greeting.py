@@ -8,6 +8,7 @@ from switchboard.prompt import filled
 
 LOST_YOU = "Sorry, I lost you for a second."
 GO_ON = "Please go on."
+RECORDED = "This call is recorded."
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Greeting:
 
 def greeting(persona: Persona, welcome: str, past: Past, *, lost: bool) -> Greeting:
     """`lost`: the caller was on the line already when this agent came, and has heard nobody since."""
-    disclosure = filled(persona.disclosure, persona)
+    disclosure = announced(persona)
     if not lost:
         return Greeting(disclosure=disclosure, welcome=welcome)
     said = [_plain(text) for text in past.said]
@@ -33,6 +34,13 @@ def greeting(persona: Persona, welcome: str, past: Past, *, lost: bool) -> Greet
         welcome = ""
     theirs = not (disclosure or welcome or past.unanswered)
     return Greeting((LOST_YOU, GO_ON) if theirs else (LOST_YOU,), disclosure, welcome, past.unanswered)
+
+
+def announced(persona: Persona) -> str:
+    """What is said before all else: the persona's disclosure, and of one that records also that it does."""
+    if not persona.record:
+        return filled(persona.disclosure, persona)
+    return filled(f"{persona.disclosure} {persona.recording_disclosure}", persona).strip() or RECORDED
 
 
 def _plain(text: str) -> str:

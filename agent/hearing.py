@@ -18,6 +18,7 @@ from livekit import rtc
 from livekit.agents import stt
 from livekit.local_inference import VAD, VAD_WINDOW_SAMPLES
 
+from agent.cards import Cards
 from agent.endpoint import Clause, clause_of, is_backchannel
 from agent.mouth import Hold, Mouth
 from switchboard.fact import Body, Interrupted, ModelFailed
@@ -37,6 +38,8 @@ EARLY_WINDOWS = 2
 LAG_S = 0.05
 PREROLL_S = 0.4
 MAX_UTTERANCE_S = 60.0
+# When the caller's track goes the library adds so much silence in one frame, which nobody was silent for.
+ADDED_S = 0.5
 # A short word this close to the agent's end is an answer, not a sign to go on.
 NEARLY_DONE_S = 0.7
 # How long the end of a turn waits for a transcript that is on its way: the recogniser gives up before.
@@ -82,6 +85,9 @@ class Hearing:
         self._language = language
         self._patience_s = patience_s
         self.on_deaf = on_deaf
+        self.on_audio: Callable[[bytes], None] = lambda _data: None
+        """Told the caller's sound (16 bits, 16 kHz) as it comes."""
+        self.cards = Cards()
         self._deaf = 0
         self._kept: list[str] = []
         self._utterance: Utterance | None = None
@@ -90,6 +96,12 @@ class Hearing:
         self._voiced = 0
         self._recent: deque[bytes] = deque(maxlen=int(PREROLL_S / WINDOW_S))
         self.last_voice_at = time.monotonic()
+
+    @property
+    def unread_since(self) -> float | None:
+        """Since when (seconds since 1970) the caller has said what nobody knows the words of yet."""
+        said = self._utterance
+        return said.began_at if said is not None and said.text is None else None
 
     async def events(self, audio: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[stt.SpeechEvent]:
         """Speech events for the session, as long as there is audio (16 kHz mono)."""
@@ -118,7 +130,10 @@ class Hearing:
         detector = VAD()
         buffer = b""
         async for frame in audio:
-            buffer += bytes(frame.data)
+            data = bytes(frame.data)
+            if frame.duration < ADDED_S:
+                self.on_audio(data)
+            buffer += data
             while len(buffer) >= WINDOW_BYTES:
                 window, buffer = buffer[:WINDOW_BYTES], buffer[WINDOW_BYTES:]
                 self.window(detector.predict(np.frombuffer(window, dtype=np.int16)), window)
@@ -180,7 +195,8 @@ class Hearing:
         data = bytes(said.audio)
         frame = rtc.AudioFrame(data, SAMPLE_RATE, 1, len(data) // 2)
         try:
-            text = (await self._recognise(frame)).strip()
+            # Here alone words come in: what is hidden here is known nowhere.
+            text = self.cards.words((await self._recognise(frame)).strip(), said.began_at)
         except Exception as error:  # the process border to speech models of any make
             log.warning("speech_not_recognised", exc_info=True)
             text, said.failed = "", True

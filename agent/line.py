@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from livekit import rtc
 
+from agent.cards import redacted
 from agent.ending import Ending, Reason
 from agent.mouth import Hold, Mouth
 from switchboard.call import REJOIN_S, Caller
@@ -28,6 +29,8 @@ CUT_LASTS_S = 15.0
 # Keys pressed together are one number.
 KEYS_TOGETHER_S = 2.0
 MAX_KEYS = 64
+# A key of a card number.
+HIDDEN_KEY = "x"
 
 
 class Line:
@@ -49,6 +52,8 @@ class Line:
         self._tell = tell
         self._on_keys = on_keys
         self._ending = ending
+        self.on_key: Callable[[], None] = lambda: None
+        """Told of each key at once."""
         self._active = asyncio.Event()
         self._back = asyncio.Event()
         self._keys = ""
@@ -76,6 +81,8 @@ class Line:
             self._gone(self._wait_for_return(REJOIN_S))
 
     def detach(self) -> None:
+        keys, self._keys = self._keys, ""
+        self._told_keys(keys)
         self._room.off("participant_attributes_changed", self._attributes_changed)
         self._room.off("participant_disconnected", self._disconnected)
         self._room.off("participant_connected", self._connected)
@@ -155,7 +162,7 @@ class Line:
     def _key(self, event: rtc.SipDTMF) -> None:
         if event.participant is None or event.participant.identity != self._caller.identity:
             return
-        self._tell(Dtmf(digit=event.digit[:1]))
+        self.on_key()
         self.touched_at = time.monotonic()
         self._keys = (self._keys + event.digit[:1])[-MAX_KEYS:]
         if self._keys_timer is not None:
@@ -166,7 +173,14 @@ class Line:
     def _keys_done(self) -> None:
         keys, self._keys = self._keys, ""
         if keys:
-            self._on_keys(keys)
+            self._on_keys(self._told_keys(keys))
+
+    def _told_keys(self, keys: str) -> str:
+        """Reports keys, when they are all there: before, nobody knows of what. Returns what may be known of them."""
+        shown = redacted(keys)
+        for key in keys:
+            self._tell(Dtmf(digit=key if shown == keys else HIDDEN_KEY))
+        return shown
 
     async def watch_hold(self) -> None:
         """Notices a line on hold by packets that stop, and its return; runs as long as the call."""

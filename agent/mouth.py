@@ -65,6 +65,10 @@ class Mouth(io.AudioOutput):
         self._on_failure = on_failure
         self.on_clause: Callable[[str], None] = lambda _text: None
         """Told each piece of text when its sound begins to wait for being heard."""
+        self.on_sound: Callable[[bytes], None] = lambda _data: None
+        """Told the sound (16 bits, 24 kHz) that is handed to the media stack, to be heard behind what is there."""
+        self.on_taken_back: Callable[[], None] = lambda: None
+        """Told when what was handed over and not yet heard is heard no more."""
         self.insisting = False
         """What is said now may not be interrupted."""
         self._holds: set[Hold] = {Hold.RINGING}
@@ -132,6 +136,7 @@ class Mouth(io.AudioOutput):
         handed, queued = b"".join(self._handed), self._queued_bytes()
         unheard = handed[max(len(handed) - queued, 0) :]
         self._source.clear_queue()
+        self.on_taken_back()
         self._handed.clear()
         if unheard:
             self._waiting.appendleft(unheard)
@@ -182,6 +187,7 @@ class Mouth(io.AudioOutput):
             return
         self._handed_bytes -= self._queued_bytes()
         self._source.clear_queue()
+        self.on_taken_back()
         self._waiting.clear()
         self._handed.clear()
         self._rest = b""
@@ -209,6 +215,7 @@ class Mouth(io.AudioOutput):
         self._handed.append(data)
         self._handed_bytes += len(data)
         self._has_room.set()
+        self.on_sound(data)
         frame = rtc.AudioFrame(data, SAMPLE_RATE, 1, len(data) // 2)
         await self._source.capture_frame(frame)
 

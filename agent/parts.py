@@ -16,6 +16,7 @@ from agent.greeting import GO_ON, LOST_YOU
 from agent.hearing import Hearing
 from agent.models import Recogniser, Synthesiser, Thinker
 from agent.mouth import Mouth
+from agent.recording import Recording
 from agent.report import Report
 from agent.voice import Voice
 from switchboard import fact
@@ -42,6 +43,7 @@ class Parts:
         self.hearing = Hearing(self.recogniser.words, mouth, self.tell, language=persona.language)
         # In a thread: it takes 0.03 s of computing, in which the room can be joined.
         self.index = asyncio.create_task(asyncio.to_thread(FactIndex, persona.facts), name="call.index")
+        self.recording = Recording(settings, persona, self.hearing, mouth)
         thinker = Thinker(endpoints(settings, "llm"), persona, self.tell)
         synthesiser = Synthesiser(endpoints(settings, "tts"), persona, settings.tts_voice, self.tell)
         self.voice = Voice(
@@ -54,6 +56,7 @@ class Parts:
             emergency=settings.emergency_sentence,
             tell=self.tell,
             ending=ending,
+            tools=self.recording.tools,
         )
         self.session: AgentSession[None] = AgentSession(
             stt=self.recogniser.models[0],

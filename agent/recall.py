@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import structlog
@@ -22,7 +22,7 @@ from agent import history
 from agent.history import Earlier
 from switchboard import outbox, stream
 from switchboard.dispatch import DispatchMetadata
-from switchboard.fact import AgentJoined, CallAnswered, Fact, Item
+from switchboard.fact import AgentJoined, CallAnswered, Fact, Item, RecordingPaused, RecordingResumed
 from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -69,6 +69,17 @@ class Past:
             return 0.0
         since = next((one.at for one in self.facts if isinstance(one.body, CallAnswered)), self.began)
         return max((datetime.now(UTC) - since).total_seconds(), 0.0) if since else 0.0
+
+    @property
+    def paused_by(self) -> frozenset[Literal["operator", "ai"]]:
+        """Who has paused the recording and not resumed it."""
+        holding: set[Literal["operator", "ai"]] = set()
+        for one in self.facts:
+            if isinstance(one.body, RecordingPaused):
+                holding.add(one.body.by)
+            elif isinstance(one.body, RecordingResumed):
+                holding.discard(one.body.by)
+        return frozenset(holding)
 
     @property
     def turns(self) -> int:

@@ -13,6 +13,7 @@ from livekit.agents import llm
 from livekit.agents.voice import ConversationItemAddedEvent, FunctionToolsExecutedEvent
 from pydantic import JsonValue
 
+from agent.cards import redacted
 from agent.recall import Past
 from switchboard import fact
 from switchboard.outbox import Outbox
@@ -41,7 +42,7 @@ class Report:
 
     def __init__(self, outbox: Outbox, *, conversation_id: str, call_id: UUID, attempt: int, past: Past) -> None:
         self._outbox = outbox
-        self._conversation_id = conversation_id
+        self.conversation_id = conversation_id
         self.call_id = call_id
         self.attempt = attempt
         self.began = min(past.began or datetime.now(UTC), datetime.now(UTC))
@@ -52,7 +53,7 @@ class Report:
         """Reports `body`. `shared`: another process may report the same, and both are one fact."""
         one = fact.Fact(
             id=self._id(body, shared=shared),
-            conversation_id=self._conversation_id,
+            conversation_id=self.conversation_id,
             call_id=self.call_id,
             source=fact.Source.AGENT,
             body=body,
@@ -70,7 +71,7 @@ class Report:
         message = event.item
         if not isinstance(message, llm.ChatMessage) or message.role not in ("user", "assistant"):
             return
-        text = capped(message.text_content or "")
+        text = capped(redacted(message.text_content or ""))
         if not text.strip():
             return
         latency = self._latency(message.metrics)
@@ -98,7 +99,7 @@ class Report:
 
     def _tool_item(self, item: dict[str, JsonValue]) -> None:
         short: dict[str, JsonValue] = {
-            key: capped(value) if isinstance(value, str) else value for key, value in item.items()
+            key: capped(redacted(value)) if isinstance(value, str) else value for key, value in item.items()
         }
         self.add(fact.Item(item=short))
 

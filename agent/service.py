@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Awaitable
 import structlog
 from aiohttp import web
 
+from agent.shipping import Shipping
 from agent.worker import Worker, http_app
+from switchboard.recording_store import RecordingStore
 from switchboard.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -21,7 +23,9 @@ CLOSE_S = 10.0
 
 
 async def _run(settings: Settings) -> None:
-    async with Worker.opened(settings) as worker, _http(settings, worker):
+    store = RecordingStore.of(settings)
+    # Shipping ends last: calls that are cut as the worker ends leave sound as well.
+    async with Shipping.opened(settings, store), Worker.opened(settings) as worker, _http(settings, worker):
         stop, hurry = _signals()
         serving = asyncio.create_task(worker.server.run(), name="agent.server")
         try:

@@ -49,8 +49,9 @@ class Voice(Agent):
         emergency: str,
         tell: Tell,
         ending: Ending,
+        tools: Sequence[llm.Tool] = (),
     ) -> None:
-        super().__init__(instructions=instructions)
+        super().__init__(instructions=instructions, tools=[*tools])
         self._persona = persona
         self._index = index
         self._hearing = hearing

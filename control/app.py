@@ -33,8 +33,10 @@ from control.personas import agent_routes, files
 from control.personas.published import Published, published_personas
 from control.personas.routes import numbers_routes, personas_routes
 from control.recorder import BLOCK_S, Recorder
+from control.recordings import routes as recordings
 from control.slash import TrailingSlash
 from switchboard import stream
+from switchboard.recording_store import RecordingStore
 from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -55,6 +57,8 @@ ROUTERS = (
     admin.invites_routes,
     keys.routes,
     admin.audit_routes,
+    recordings.routes,
+    recordings.call_routes,
     tasks.routes,
     internal_routes,
     blocklist.internal_routes,
@@ -73,6 +77,7 @@ class Parts:
     gatekeeper: Gatekeeper
     throttle: Throttle
     jobs: Jobs
+    recordings: RecordingStore
     published: Published
     forgetting: Forgetting
     since: float
@@ -86,6 +91,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """
     settings.need("DATABASE_URL", "INTERNAL_TOKEN")
     since = time.monotonic()
+    store = RecordingStore.of(settings)
     # Longer than a blocking read, or each wait for facts would look like an outage.
     redis = stream.connect(settings.redis_url, timeout_s=BLOCK_S + 4)
     quick = stream.connect(settings.redis_url)
@@ -97,8 +103,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
             recording = asyncio.create_task(Recorder(redis, database, forgetting).run(), name="recording")
             try:
+                throttle = Throttle(quick)
                 yield Parts(
-                    settings, database, quick, gatekeeper, Throttle(quick), jobs, published, forgetting, since
+                    settings, database, quick, gatekeeper, throttle, jobs, store, published, forgetting, since
                 )
             finally:
                 recording.cancel()

@@ -4,7 +4,8 @@ ApiError
 ├── BadRequest 400        ├── Conflict 409
 ├── Unauthorized 401      ├── TooLarge 413
 ├── Forbidden 403         ├── TooMany 429
-├── NotFound 404          ├── ModelFailed 502
+├── NotFound 404          ├── OutOfRange 416
+                          ├── ModelFailed 502
                           └── Unavailable 503
 """
 
@@ -93,6 +94,16 @@ class TooMany(ApiError):
         self.headers = {"Retry-After": str(retry_after_s)}
 
 
+class OutOfRange(ApiError):
+    """The range that is asked for lies beyond the end; `Content-Range` says where that is."""
+
+    status, code = 416, "out_of_range"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The range begins beyond the end: there are {size} bytes.")
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
 class ModelFailed(ApiError):
     """The model, or a tool of the agent, did not answer as it should."""
 
@@ -113,6 +124,7 @@ _KINDS: tuple[type[ApiError], ...] = (
     Conflict,
     TooLarge,
     TooMany,
+    OutOfRange,
     ModelFailed,
     Unavailable,
 )

@@ -20,6 +20,7 @@ from control.jobs.job import Queue
 from control.jobs.schedule import SCHEDULE, Every
 from control.jobs.working import Share, Working
 from switchboard import logs, stream
+from switchboard.recording_store import RecordingStore
 from switchboard.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,8 @@ async def serve(settings: Settings, share: Share, catalogue: Catalogue, schedule
     """Works until SIGTERM or SIGINT, then drains. Raises `SettingsError`."""
     settings.need("DATABASE_URL")
     _check(settings.database_url)
+    # Said now and not at night: jobs open it again when they need it.
+    RecordingStore.of(settings)
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, functools.partial(_stop, main))
@@ -39,7 +42,7 @@ async def serve(settings: Settings, share: Share, catalogue: Catalogue, schedule
     try:
         async with migrated_database(settings) as database:
             jobs = PostgresJobs(database, redis, catalogue, schedule)
-            attempts = Attempts(database, redis, settings.home, jobs, catalogue)
+            attempts = Attempts(database, redis, settings, jobs, catalogue)
             log.info("worker_begins", queues=[*share.queues] or "all", at_once=share.at_once)
             await Working(settings.database_url, settings.home, database, jobs, attempts, share).run()
     finally:

@@ -142,7 +142,7 @@ class Item(Body):
     """A message or tool call in the shape of the OpenAI Agents SDK.
 
     `latency` has seconds by stage (end_of_turn, stt, llm, tts, voice_to_voice) as the agent saw them;
-    `offset_s` is where the speech began, from the start of the call.
+    `offset_s` is where the speech began, from the start of the call, and so of its recording.
     """
 
     kind: Literal["item"] = "item"
@@ -214,6 +214,71 @@ class EmergencySaid(Body):
     kind: Literal["emergency_said"] = "emergency_said"
 
 
+class RecordingStarted(Body):
+    """An agent records the call from here on. The recording's first sample is that of `began_at`, the call's start.
+
+    `keep_days`: what the persona says; None is what the installation says.
+    """
+
+    kind: Literal["recording_started"] = "recording_started"
+    attempt: int
+    began_at: datetime
+    keep_days: int | None = None
+
+
+class RecordingPaused(Body):
+    """Silence from `offset_s` on, in seconds of the recording, until as many have resumed as paused."""
+
+    kind: Literal["recording_paused"] = "recording_paused"
+    by: Literal["operator", "ai"]
+    offset_s: float
+
+
+class RecordingResumed(Body):
+    kind: Literal["recording_resumed"] = "recording_resumed"
+    by: Literal["operator", "ai"]
+    offset_s: float
+
+
+class RecordingRedacted(Body):
+    """What was said from `offset_s` on for `seconds` is silence: a card number, or while keys were pressed."""
+
+    kind: Literal["recording_redacted"] = "recording_redacted"
+    why: Literal["card", "keys"]
+    offset_s: float
+    seconds: float
+
+
+class RecordingIncomplete(Body):
+    """Some of the call could not be kept; the call itself is not touched by it."""
+
+    kind: Literal["recording_incomplete"] = "recording_incomplete"
+    reason: str
+
+
+class RecordingStored(Body):
+    """A piece of the recording is where recordings are kept; it begins at `start`, and is `bytes` long there."""
+
+    kind: Literal["recording_stored"] = "recording_stored"
+    start: datetime
+    seconds: float
+    bytes: int
+
+
+class RecordingEnded(Body):
+    """Nothing more is recorded of the call; `seconds` from its start."""
+
+    kind: Literal["recording_ended"] = "recording_ended"
+    seconds: float
+
+
+class RecordingDeleted(Body):
+    """The sound is gone for good. What comes of it later goes too."""
+
+    kind: Literal["recording_deleted"] = "recording_deleted"
+    reason: Literal["deleted", "expired"]
+
+
 class CallEnded(Body):
     """The one end of a call. `usage` counts tokens, characters and seconds by model."""
 
@@ -252,6 +317,14 @@ AnyBody = Annotated[
     | MessageTaken
     | ModelFailed
     | EmergencySaid
+    | RecordingStarted
+    | RecordingPaused
+    | RecordingResumed
+    | RecordingRedacted
+    | RecordingIncomplete
+    | RecordingStored
+    | RecordingEnded
+    | RecordingDeleted
     | CallEnded,
     Field(discriminator="kind"),
 ]

@@ -72,6 +72,8 @@ class Persona(BaseModel):
     ] = Field(default_factory=dict, max_length=500)
     memory: bool = False
     record: bool = False
+    recording_disclosure: str = Field("This call is recorded.", max_length=500)
+    recording_days: int | None = Field(None, ge=1, le=36_500)
 
     @field_validator("hours")
     @classmethod

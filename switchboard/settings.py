@@ -113,6 +113,14 @@ class Settings(BaseSettings):
     max_calls: int = Field(0, ge=0, validation_alias="SWITCHBOARD_MAX_CALLS", description="0: 4 a core")
     emergency_sentence: str = Field("", max_length=500, validation_alias="SWITCHBOARD_EMERGENCY_SENTENCE")
 
+    recordings_days: int = Field(30, ge=1, le=36_500, validation_alias="SWITCHBOARD_RECORDINGS_DAYS")
+    # With a bucket recordings lie there, else in SWITCHBOARD_HOME.
+    recordings_bucket: str = Field("", validation_alias="SWITCHBOARD_RECORDINGS_S3_BUCKET")
+    recordings_endpoint: HttpUrl = Field("", validation_alias="SWITCHBOARD_RECORDINGS_S3_ENDPOINT")
+    recordings_region: str = Field("us-east-1", validation_alias="SWITCHBOARD_RECORDINGS_S3_REGION")
+    recordings_key: SecretStr = Field(SecretStr(""), validation_alias="SWITCHBOARD_RECORDINGS_S3_KEY")
+    recordings_secret: SecretStr = Field(SecretStr(""), validation_alias="SWITCHBOARD_RECORDINGS_S3_SECRET")
+
     sip_host: str = Field("127.0.0.1", validation_alias="SIP_HOST")
     sip_port: Port = Field(5060, validation_alias="SIP_PORT")
     sip_api_port: Port = Field(8093, validation_alias="SIP_API_PORT")

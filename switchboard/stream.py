@@ -27,7 +27,7 @@ BEAT_TTL_S = 3
 SEEN_TTL_S = 15 * 60
 DISPATCH_TTL_S = 10
 # What an agent that takes a call over has to know, and how much of it is kept.
-CARRIED = frozenset({"agent_joined", "call_answered", "item"})
+CARRIED = frozenset({"agent_joined", "call_answered", "item", "recording_paused", "recording_resumed"})
 ITEMS_KEPT = 400
 ITEMS_TTL_S = 3600
 
@@ -58,6 +58,11 @@ def worker_key(worker_id: str) -> str:
 
 def items_key(call_id: UUID) -> str:
     return f"call:{call_id}:items"
+
+
+def recording_key(call_id: UUID) -> str:
+    """What operators want of the call's recording, as `switchboard.recordings.Wanted`."""
+    return f"call:{call_id}:recording"
 
 
 def connect(url: str, *, timeout_s: float = 0.5) -> Redis:

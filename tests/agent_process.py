@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,8 @@ class Phone:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     source: rtc.AudioSource = field(default_factory=lambda: rtc.AudioSource(RATE, 1, queue_size_ms=0))
     waiting: list[bytes] = field(default_factory=list)
+    sent: list[float] = field(default_factory=list)
+    """When each sound that was played began to be sent, in seconds since 1970."""
 
     @property
     def call_id(self) -> str:
@@ -85,7 +88,11 @@ class Phone:
         quiet = bytes(RATE // 100 * 2)
         loop = asyncio.get_running_loop()
         due = loop.time()
+        talking = False
         while True:
+            if self.waiting and not talking:
+                self.sent.append(time.time())
+            talking = bool(self.waiting)
             data = self.waiting.pop(0) if self.waiting else quiet
             await self.source.capture_frame(rtc.AudioFrame(data, RATE, 1, RATE // 100))
             due += 0.01

@@ -59,8 +59,8 @@ class ControlService:
             headers["Authorization"] = f"Bearer {key or self.admin_key}"
         async with self.http.request(method, URL(self.base + path, encoded=True), headers=headers, **more) as answer:
             is_json = answer.content_type == "application/json"
-            body = await answer.json() if is_json else await answer.text()
-            return Answer(answer.status, body, dict(answer.headers))
+            body = await answer.json() if is_json else await answer.text(errors="replace")
+            return Answer(answer.status, body, answer.headers.copy())
 
     async def record(self, facts: list[Fact]) -> None:
         """Puts facts on the stream; returns when they are recorded."""

@@ -4,6 +4,7 @@ from control.access.actor import Actor, Role
 from control.access.guard import (
     ADMIN,
     INTERNAL,
+    LISTENER,
     OPERATOR,
     PUBLIC,
     VIEWER,
@@ -18,6 +19,7 @@ from control.access.trail import audit
 __all__ = [
     "ADMIN",
     "INTERNAL",
+    "LISTENER",
     "OPERATOR",
     "PUBLIC",
     "VIEWER",

@@ -37,11 +37,12 @@ class Guard(Protocol):
 class Needs:
     """The route's declaration: at least `role`, or, when `internal`, the internal token as well.
 
-    `role` None with `internal`: the internal token alone.
+    `role` None with `internal`: the internal token alone. `listening`: the permission to hear recordings too.
     """
 
     role: Role | None
     internal: bool = False
+    listening: bool = False
 
     async def __call__(
         self,
@@ -59,6 +60,8 @@ class Needs:
         if actor.role is not None and (self.role is None or actor.role < self.role):
             needed = self.role.word if self.role else "internal"
             raise Forbidden(f"This needs the role {needed}; {actor.name} has {actor.role.word}.")
+        if self.listening and not actor.may_listen:
+            raise Forbidden(f"This needs the permission to listen to recordings, which {actor.name} does not have.")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ VIEWER = Depends(Needs(Role.VIEWER))
 OPERATOR = Depends(Needs(Role.OPERATOR))
 ADMIN = Depends(Needs(Role.ADMIN))
 INTERNAL = Depends(Needs(None, internal=True))
+LISTENER = Depends(Needs(Role.VIEWER, listening=True))
 VIEWER_OR_INTERNAL = Depends(Needs(Role.VIEWER, internal=True))
 PUBLIC = Depends(Open())
 

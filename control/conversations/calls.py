@@ -54,9 +54,16 @@ async def one(connection: Connection, call_id: UUID) -> tuple[Mapping[str, Any],
 
 
 def transcript(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """What was said, in order: role, text, when, and whether it was cut short."""
+    """What was said, in order: role, text, when, where in the call, and whether it was cut short."""
     return [
-        {"role": role, "text": text, "at": event.fact.at, "interrupted": item.interrupted, "seq": event.seq}
+        {
+            "role": role,
+            "text": text,
+            "at": event.fact.at,
+            "interrupted": item.interrupted,
+            "offset_s": item.offset_s,
+            "seq": event.seq,
+        }
         for event, item in _items(events)
         if (role := _role(item)) and (text := said(item))
     ]

@@ -16,6 +16,7 @@ from control.conversations import projection
 from control.db.pool import Connection, Database, Json, Row, storable
 from control.db.queries import load
 from control.errors import Conflict
+from control.recordings import reading
 from switchboard.fact import Fact, ItemsRetracted
 
 log = structlog.get_logger(__name__)
@@ -89,6 +90,7 @@ async def append_in(connection: Connection, facts: Sequence[Fact]) -> Sequence[E
         last = {storable(event.fact.conversation_id): event.seq for event in events}
         await connection.execute(QUERIES["advance_conversations"], list(last), list(last.values()))
         await projection.project(connection, QUERIES["project_call"], [event.fact for event in events])
+        await reading.project(connection, [event.fact for event in events])
         await _retract(connection, events)
     return events
 

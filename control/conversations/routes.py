@@ -52,10 +52,13 @@ class CallPage(BaseModel):
 
 
 class Line(BaseModel):
+    """`offset_s` is where it begins in the call, and so in its recording."""
+
     role: str
     text: str
     at: datetime
     interrupted: bool
+    offset_s: float | None
     seq: int
 
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from control.jobs.job import Passing
+from control.recordings import deletion
 from switchboard import outbox, stream
+from switchboard.recording_store import RecordingStore, StoreAway
+from switchboard.recordings import recording_id
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +54,9 @@ class Place(Protocol):
         """Erases some of what was found."""
 
 
-def places(redis: Redis, home: Path) -> tuple[Place, ...]:
+def places(redis: Redis, home: Path, store: RecordingStore) -> tuple[Place, ...]:
     """All of them."""
-    return (Stream(redis), Carried(redis), Live(redis), Outbox(home))
+    return (Stream(redis), Carried(redis), Live(redis), Outbox(home), Sound(home, store))
 
 
 class Stream:
@@ -148,6 +151,37 @@ class Outbox:
 
     async def erase(self, found: Sequence[Line]) -> None:
         await asyncio.to_thread(_blank, found)
+
+
+class Sound:
+    """Recordings: what is kept, and what waits on this host to be. What waits on others is refused as it comes."""
+
+    name = "recordings"
+
+    def __init__(self, home: Path, store: RecordingStore) -> None:
+        self._home = home
+        self._store = store
+
+    async def find(self, conversations: Sequence[Conversation]) -> Mapping[str, Sequence[UUID]]:
+        found: dict[str, list[UUID]] = defaultdict(list)
+        for one in conversations:
+            for recording in map(recording_id, one.calls):
+                if await self._is_there(recording):
+                    found[one.id].append(recording)
+        return found
+
+    async def _is_there(self, recording: UUID) -> bool:
+        return bool(deletion.waiting(self._home, recording)) or bool(await _named(self._store.pieces(recording)))
+
+    async def erase(self, found: Sequence[UUID]) -> None:
+        await _named(deletion.erase(self._store, self._home, found))
+
+
+async def _named(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except StoreAway as error:
+        raise Passing(f"What keeps recordings is away: {error}") from None
 
 
 async def rewritten(redis: Redis) -> None:

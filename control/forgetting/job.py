@@ -15,6 +15,7 @@ from control.forgetting import elsewhere, tables
 from control.forgetting.elsewhere import Conversation
 from control.forgetting.tables import QUERIES
 from control.jobs.job import Result, Run
+from switchboard.recording_store import RecordingStore
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +64,8 @@ def _named_as(conversation: str) -> list[UUID]:
 
 
 async def _erase_elsewhere(run: Run, batch: Sequence[Conversation]) -> None:
-    for place in elsewhere.places(run.redis, run.home):
+    store = RecordingStore.of(run.settings)
+    for place in elsewhere.places(run.redis, run.settings.home, store):
         found = await place.find(batch)
         if not found:
             continue

@@ -120,8 +120,8 @@ DELETE FROM refused_facts WHERE EXISTS (
 -- erase_audit: what stands beside the id; that something was done to it stays
 UPDATE audit SET detail = '{}' WHERE subject = ANY($1::text[]) AND detail <> '{}';
 
--- erase_codes: nobody goes on with it elsewhere
-DELETE FROM codes WHERE conversation_id = ($1::text[])[1];
+-- erase_recordings: what is known of them; their sound is a place of its own
+DELETE FROM recordings WHERE conversation_id = ($1::text[])[1];
 
 -- erase_events: the words
 DELETE FROM events WHERE conversation_id = ($1::text[])[1];

@@ -19,7 +19,7 @@ ERASED = {
     "tasks": QUERIES["erase_tasks"],
     "refused_facts": QUERIES["erase_refused_facts"],
     "audit": QUERIES["erase_audit"],
-    "codes": QUERIES["erase_codes"],
+    "recordings": QUERIES["erase_recordings"],
     "events": QUERIES["erase_events"],
     "calls": QUERIES["erase_calls"],
     "codes": QUERIES["erase_codes"],

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -14,6 +13,7 @@ from control.db.pool import Database, DatabaseAway, Row
 from control.jobs.catalogue import Catalogue
 from control.jobs.job import QUERIES, Job, JobError, Jobs, Overtaken, Passing, Run, Task
 from control.jobs.progress import tell
+from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +34,12 @@ class Again(Exception):
 class Attempts:
     """Makes attempts at tasks with the jobs of a catalogue."""
 
-    def __init__(self, database: Database, redis: Redis, home: Path, jobs: Jobs, catalogue: Catalogue) -> None:
+    def __init__(
+        self, database: Database, redis: Redis, settings: Settings, jobs: Jobs, catalogue: Catalogue
+    ) -> None:
         self._database = database
         self._redis = redis
-        self._home = home
+        self._settings = settings
         self._jobs = jobs
         self._catalogue = catalogue
 
@@ -50,7 +52,7 @@ class Attempts:
             row = await self._one("begin_attempt", task)
             if row is None:
                 return
-            run = Run(row, self._database, self._redis, self._home, self._jobs, self._tell)
+            run = Run(row, self._database, self._redis, self._settings, self._jobs, self._tell)
             with structlog.contextvars.bound_contextvars(task=str(task), kind=row["kind"], attempt=run.attempt):
                 await self._to_an_end(run, self._catalogue.get(row["kind"]))
         except DatabaseAway as error:

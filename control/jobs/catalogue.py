@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from control.forgetting import job as forgetting
 from control.jobs import housekeeping
 from control.jobs.job import Job, Queue
+from control.recordings import deletion
 
 Catalogue = Mapping[str, Job]
 
@@ -23,6 +24,7 @@ CATALOGUE = catalogue(
     (
         Job("clean_up", housekeeping.clean_up, Queue.HOUSEKEEPING),
         Job("expire", housekeeping.expire, Queue.HOUSEKEEPING),
+        Job("expire_recordings", deletion.expire, Queue.HOUSEKEEPING),
         Job(forgetting.KIND, forgetting.forget, limit_s=500.0),
     )
 )

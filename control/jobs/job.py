@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from control.db.pool import Connection, Database, Row
 from control.db.queries import load
+from switchboard.settings import Settings
 
 QUERIES = load(Path(__file__).parent)
 
@@ -122,14 +123,14 @@ class Jobs(Protocol):
 
 
 class Run:
-    """One attempt at a task. `args` are what it was enqueued with, `home` is the worker's SWITCHBOARD_HOME."""
+    """One attempt at a task. `args` are what it was enqueued with, `settings` are the worker's."""
 
     def __init__(
         self,
         row: Row,
         database: Database,
         redis: Redis,
-        home: Path,
+        settings: Settings,
         jobs: Jobs,
         told: Callable[[Task], Awaitable[None]],
     ) -> None:
@@ -140,7 +141,7 @@ class Run:
         self.faults: int = row["faults"]
         self.database = database
         self.redis = redis
-        self.home = home
+        self.settings = settings
         self.completed = False
         self._jobs = jobs
         self._told = told

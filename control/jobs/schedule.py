@@ -29,6 +29,7 @@ class Every:
 SCHEDULE = (
     Every("clean_up", timedelta(hours=1)),
     Every("expire", timedelta(days=1), after=timedelta(hours=1)),
+    Every("expire_recordings", timedelta(days=1), after=timedelta(hours=2)),
     # Makes up for requests whose own tasks were cancelled or failed.
     Every("forget", timedelta(hours=1), after=timedelta(minutes=30)),
 )

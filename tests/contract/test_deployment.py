@@ -23,6 +23,8 @@ from control.jobs.progress import channel
 from local import redis
 from switchboard import stream
 from switchboard.fact import Fact, Item, NumberRejected, Source
+from switchboard.recording_store import RecordingStore
+from switchboard.settings import Settings
 from tests.deployment import COMPOSE, ROOT, compose, filled, variables
 from tests.livekit_server import binary, free_port
 from tests.promises import promise
@@ -194,7 +196,8 @@ async def test_control_and_its_job_worker_may_forget(valkey: Valkey, tmp_path: P
         await stream.add(webhook, [said])
         assert await Store(webhook).keep_call(call_id, "{}")
         went = {}
-        for place in elsewhere.places(jobs, tmp_path):
+        store = RecordingStore.of(Settings.model_validate({"SWITCHBOARD_HOME": tmp_path}))
+        for place in elsewhere.places(jobs, tmp_path, store):
             found = await place.find([Conversation(str(call_id), (call_id,))])
             for things in found.values():
                 went[place.name] = len(things)

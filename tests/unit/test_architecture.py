@@ -28,6 +28,8 @@ SHARED = {
     "outbox",
     "passages",
     "persona",
+    "recording_store",
+    "recordings",
     "prompt",
     "ranking",
     "relay",

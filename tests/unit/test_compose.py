@@ -227,12 +227,15 @@ def test_waiting_is_for_services_that_exist_and_tell_their_health() -> None:
 def test_volumes_are_where_the_programs_keep_their_data() -> None:
     services = compose()["services"]
     home = _image_environment()["SWITCHBOARD_HOME"]
-    assert services["agent"]["volumes"] == services["webhook"]["volumes"] == [f"unrecorded:{home}"]
-    assert services["control"]["volumes"] == [f"control:{home}"]
+    recordings = f"recordings:{home}/recordings"
+    assert services["webhook"]["volumes"] == [f"unrecorded:{home}"]
+    assert services["agent"]["volumes"] == [f"unrecorded:{home}", recordings]
+    assert services["control"]["volumes"] == [f"control:{home}", recordings]
+    assert services["jobs"]["volumes"] == [recordings]
     named = [volume.split(":")[0] for one in services.values() for volume in one.get("volumes", ())]
     assert {name for name in named if not name.startswith("./")} == set(compose()["volumes"])
     assert [(ROOT / name).is_file() for name in named if name.startswith("./")] == [True]
-    assert [name for name, count in Counter(named).items() if count > 1] == ["unrecorded"]
+    assert [name for name, count in Counter(named).items() if count > 1] == ["recordings", "unrecorded"]
 
 
 def test_networks_and_configs_are_all_used_and_all_there() -> None:

@@ -1,0 +1,284 @@
+"""Records a call: both sides as they are heard, in files that are `BEHIND_S` behind, so that what must not be kept
+never is.
+
+It is paused for an operator, who says so in Redis, and by the AI; card numbers and keys are made silent afterwards.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import structlog
+from livekit.agents import function_tool, llm
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from agent.hearing import Hearing
+from agent.mixer import Mixer
+from agent.mouth import Mouth
+from agent.recall import Past
+from agent.report import Report
+from agent.spool import Head, Writer
+from switchboard import fact, stream
+from switchboard.persona import Persona
+from switchboard.recordings import BEHIND_S, Wanted, microseconds, recording_id
+from switchboard.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+By = Literal["operator", "ai"]
+
+WRITE_EVERY_S = 1.0
+FOLLOW_EVERY_S = 0.5
+# The caller begins to speak before it is noticed.
+PREROLL_S = 0.5
+# Around keys: a tone is a little longer than it takes to say so, and the next key is not far.
+BEFORE_KEY_S, AFTER_KEY_S = 1.0, 2.0
+# Nobody says thirteen digits in less; what is shorter may stay though its words were never known.
+LONGEST_UNREAD_S = 3.0
+LAST_WRITE_S = 3.0
+_FOLLOWED = 1_024
+
+
+class Recording:
+    """The recording of one call by one agent, for a persona that records; for any other it does nothing."""
+
+    def __init__(self, settings: Settings, persona: Persona, hearing: Hearing, mouth: Mouth) -> None:
+        self.on = persona.record
+        self._home: Path = settings.home
+        self._redis_url = settings.redis_url
+        self._keep_days = persona.recording_days
+        self._hearing = hearing
+        self._mouth = mouth
+        self._running: _Running | None = None
+
+    def begin(self, report: Report, past: Past) -> None:
+        """From here on it is recorded; once."""
+        if not self.on or self._running is not None:
+            return
+        report.add(fact.RecordingStarted(attempt=report.attempt, began_at=report.began, keep_days=self._keep_days))
+        redis = stream.connect(self._redis_url)
+        self._running = running = _Running(self._home, report, past.paused_by, self._hearing.cards.dictating)
+        running.follow(redis, report.call_id)
+        self._hearing.on_audio = running.heard
+        self._hearing.cards.on_card = running.card
+        self._mouth.on_sound = running.said
+        self._mouth.on_taken_back = running.taken_back
+
+    async def end(self, *, over: bool) -> None:
+        """All that was recorded is on disk. `over`: so is the call, else another agent goes on. Never raises."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        self._hearing.on_audio = self._mouth.on_sound = lambda _data: None
+        self._mouth.on_taken_back = lambda: None
+        await running.end(unread_since=self._hearing.unread_since, over=over)
+
+    def key_pressed(self) -> None:
+        """The caller has pressed a key just now."""
+        if self._running is not None:
+            self._running.key()
+
+    @property
+    def tools(self) -> list[llm.Tool]:
+        """What the language model may do with it."""
+        if not self.on:
+            return []
+
+        @function_tool
+        async def pause_recording() -> str:
+            """Stop keeping the sound of this call: before the caller says card details, a password or anything else
+            that must not be kept, and whenever the caller asks for it."""
+            return self._changed(lambda running: running.pause("ai"), "Nothing is recorded now.")
+
+        @function_tool
+        async def resume_recording() -> str:
+            """Go on recording the call, when what must not be kept has been said."""
+            return self._changed(lambda running: running.resume("ai"), "The call is recorded again.")
+
+        return [pause_recording, resume_recording]
+
+    def _changed(self, change: "Callable[[_Running], None]", said: str) -> str:
+        if self._running is None:
+            return "The call is not being recorded."
+        change(self._running)
+        return "An operator has paused it: it stays paused." if self._running.held_by("operator") else said
+
+
+class _Running:
+    """A recording that runs. Times are seconds from its start, which is the call's, by a clock that nobody sets."""
+
+    def __init__(
+        self, home: Path, report: Report, paused_by: frozenset[By], dictating: Callable[[], float | None]
+    ) -> None:
+        self._report = report
+        self._dictating = dictating
+        self._zero = time.monotonic() - (time.time() - report.began.timestamp())
+        self._mixer = Mixer(self._now())
+        head = Head(
+            recording=recording_id(report.call_id),
+            call_id=report.call_id,
+            conversation_id=report.conversation_id,
+            start_us=microseconds(report.began),
+        )
+        self._writer = Writer(home, head)
+        self._paused_by: set[By] = set(paused_by)
+        self._keys_until = float("-inf")
+        self._trouble = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._start(self._write_always(), "recording.write")
+        if paused_by:
+            self._mixer.silence(0.0)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._zero
+
+    def _of(self, since_1970: float) -> float:
+        """A time by the clock that others go by, as one of the recording; it may be a little off."""
+        return self._now() - (time.time() - since_1970)
+
+    def heard(self, data: bytes) -> None:
+        self._mixer.heard(self._now(), data)
+
+    def said(self, data: bytes) -> None:
+        self._mixer.said(self._now(), data)
+
+    def taken_back(self) -> None:
+        self._mixer.cut(self._now())
+
+    def held_by(self, who: By) -> bool:
+        return who in self._paused_by
+
+    def pause(self, by: By, at: float | None = None) -> None:
+        """Silence from `at` on; what is older than `BEHIND_S` is on disk already."""
+        now = self._now()
+        at = now if at is None else min(max(at, now - BEHIND_S), now)
+        if by in self._paused_by:
+            return
+        self._paused_by.add(by)
+        self._mixer.silence(at)
+        self._report.add(fact.RecordingPaused(by=by, offset_s=round(at, 3)))
+
+    def resume(self, by: By) -> None:
+        """Goes on, unless somebody else has paused it as well. An operator takes back the AI's pause too."""
+        released = self._paused_by & ({"operator", "ai"} if by == "operator" else {by})
+        if not released:
+            return
+        self._paused_by -= released
+        now = self._now()
+        if not self._paused_by:
+            self._mixer.unsilence(now)
+        for who in sorted(released):
+            self._report.add(fact.RecordingResumed(by=who, offset_s=round(now, 3)))
+
+    def card(self, since_1970: float) -> None:
+        """A card number was being said since then, and is known now."""
+        self._redact("card", self._of(since_1970) - PREROLL_S, self._now())
+
+    def key(self) -> None:
+        now = self._now()
+        # Keys one after the other are one silence, told once.
+        if now > self._keys_until:
+            self._redact("keys", now - BEFORE_KEY_S, now + AFTER_KEY_S)
+        else:
+            self._mixer.silence(now, now + AFTER_KEY_S)
+        self._keys_until = now + AFTER_KEY_S
+
+    def _redact(self, why: Literal["card", "keys"], start: float, end: float) -> None:
+        start = max(start, 0.0)
+        self._mixer.silence(start, end)
+        self._report.add(fact.RecordingRedacted(why=why, offset_s=round(start, 3), seconds=round(end - start, 3)))
+
+    def follow(self, redis: Redis, call_id: UUID) -> None:
+        self._start(self._follow_always(redis, call_id), "recording.follow")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        # A fault of ours is none of the call's.
+        if not task.cancelled() and task.exception() is not None:
+            log.error("recording_failed", exc_info=task.exception())
+            self._lost("it broke")
+
+    async def _follow_always(self, redis: Redis, call_id: UUID) -> None:
+        """Does what operators want. A Redis that is away or was emptied says nothing: what held last holds."""
+        key, last = stream.recording_key(call_id), ""
+        try:
+            while True:
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    text = str(await redis.get(key) or "")
+                    if text != last:
+                        self._wanted(text[:_FOLLOWED], first=not last)
+                        last = text
+                await asyncio.sleep(FOLLOW_EVERY_S)
+        finally:
+            await redis.aclose()
+
+    def _wanted(self, text: str, *, first: bool) -> None:
+        if not text:
+            return
+        try:
+            wanted = Wanted.model_validate_json(text)
+        except ValidationError:
+            log.warning("recording_wish_unreadable")
+            return
+        if wanted.paused:
+            self.pause("operator", self._of(wanted.at))
+        elif not first or self.held_by("operator"):
+            # What was resumed before this agent came says nothing of what the AI has paused since.
+            self.resume("operator")
+
+    async def _write_always(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self._write(self._old_enough())
+
+    def _old_enough(self) -> float:
+        """Until when nothing can become silent any more: digits wait until it is known what they are."""
+        until = self._now() - BEHIND_S
+        since = self._dictating()
+        return until if since is None else min(until, self._of(since) - PREROLL_S)
+
+    async def _write(self, until: float) -> None:
+        start, sound = self._mixer.take(until)
+        if not sound:
+            return
+        try:
+            await asyncio.to_thread(self._writer.write, start, sound)
+            self._trouble = ""
+        except OSError as error:
+            self._lost(error.strerror or type(error).__name__)
+
+    def _lost(self, why: str) -> None:
+        # Said once for each trouble.
+        if why != self._trouble:
+            log.warning("recording_incomplete", error=why)
+            self._report.add(fact.RecordingIncomplete(reason=why))
+        self._trouble = why
+
+    async def end(self, *, unread_since: float | None, over: bool) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        now = self._now()
+        self._mixer.cut(now)
+        if unread_since is not None and now - self._of(unread_since) > LONGEST_UNREAD_S:
+            self._redact("card", self._of(unread_since) - PREROLL_S, now)
+        await _within(LAST_WRITE_S, self._write(now))
+        await _within(LAST_WRITE_S, asyncio.to_thread(self._writer.close))
+        if over:
+            self._report.add(fact.RecordingEnded(seconds=round(now, 3)))
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await work

@@ -1,0 +1,96 @@
+"""Brings recorded sound from the files of job processes to where recordings are kept: of those that go on recording,
+of those that ended, and of those that died."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid5
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from agent import spool
+from switchboard import stream
+from switchboard.fact import Fact, RecordingStored, Source
+from switchboard.recording_store import RecordingStore, StoreAway
+from switchboard.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+SWEEP_S = 1.0
+LONGEST_PAUSE_S = 30.0
+LAST_SWEEP_S = 5.0
+_AWAY = (StoreAway, RedisError, stream.StreamFull, OSError, TimeoutError)
+
+
+class Shipping:
+    """One for a worker; several may share the folder, as a file is shipped by one at a time."""
+
+    def __init__(self, home: Path, store: RecordingStore, redis: Redis) -> None:
+        self._home = home
+        self._store = store
+        self._redis = redis
+        self._trouble = ""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, settings: Settings, store: RecordingStore) -> AsyncIterator["Shipping"]:
+        """Ships while the body runs, and for a few seconds what is left then."""
+        async with stream.connect(settings.redis_url) as redis:
+            shipping = cls(settings.home, store, redis)
+            task = asyncio.create_task(shipping._run(), name="shipping")
+            try:
+                yield shipping
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+                with contextlib.suppress(*_AWAY):
+                    async with asyncio.timeout(LAST_SWEEP_S):
+                        await shipping.sweep()
+
+    async def _run(self) -> None:
+        pause_s = SWEEP_S
+        while True:
+            try:
+                await self.sweep()
+                pause_s, self._trouble = SWEEP_S, ""
+            except _AWAY as error:
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                # Said once for each trouble.
+                if type(error).__name__ != self._trouble:
+                    log.warning("recordings_wait", error=str(error))
+                self._trouble = type(error).__name__
+            await asyncio.sleep(pause_s)
+
+    async def sweep(self) -> None:
+        """Ships what waits and nobody writes any more. Raises what keeps it from that; the files stay then."""
+        for path in await asyncio.to_thread(spool.waiting, self._home):
+            await self._ship(path)
+
+    async def _ship(self, path: Path) -> None:
+        try:
+            # Read under the lock, which is held until the file is gone.
+            with spool.claimed(path) as found:
+                if found is not None:
+                    await self._keep(found)
+                    spool.done(path)
+        except spool.Unreadable as error:
+            log.error("recording_unreadable", path=path.name, error=str(error))  # noqa: TRY400 (it says it all)
+            spool.put_aside(path)
+
+    async def _keep(self, found: spool.Waiting) -> None:
+        head, piece = found.head, found.piece
+        if not piece.samples:
+            return
+        size = await self._store.put(piece, found.sound)
+        stored = Fact(
+            id=uuid5(head.recording, piece.key),
+            conversation_id=head.conversation_id,
+            call_id=head.call_id,
+            source=Source.AGENT,
+            body=RecordingStored(start=piece.start, seconds=round(piece.seconds, 3), bytes=size),
+        )
+        # The file goes when it is on record; done twice it is the same piece and the same fact.
+        await stream.add(self._redis, [stored])
