@@ -138,13 +138,13 @@ async def hear(recording_id: UUID, request: Request, actor: Annotated[Actor, LIS
     return StreamingResponse(_rest(first, body), status_code=206 if span else 200, headers=headers, media_type=TYPE)
 
 
-@call_routes.post("/{call_id}/recording/pause", responses=documented(404, 409))
+@call_routes.post("/{call_id}/recording/pause", responses=documented(404, 409, 413))
 async def pause(call_id: UUID, request: Request, actor: Annotated[Actor, OPERATOR]) -> RecordingOut:
     """Silence from now on in the recording of a call that runs. The answer comes when the agent has done it."""
     return await _steered(request, actor, call_id, paused=True)
 
 
-@call_routes.post("/{call_id}/recording/resume", responses=documented(404, 409))
+@call_routes.post("/{call_id}/recording/resume", responses=documented(404, 409, 413))
 async def resume(call_id: UUID, request: Request, actor: Annotated[Actor, OPERATOR]) -> RecordingOut:
     """Records again, whoever had paused it."""
     return await _steered(request, actor, call_id, paused=False)
