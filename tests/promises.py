@@ -314,7 +314,8 @@ PROMISES: dict[str, str] = {
     "chaos.webhook": "The webhook service killed, or webhooks dropped: calls go on, and who rings meanwhile is answered after.",
     "outage.servers": "Persona API, Redis, control and Postgres away at once: calls go on, are answered, and are on record after.",
     "outage.livekit": "LiveKit restarted: new calls are answered, those before go on or are closed on record, nothing lingers.",
-    # tests/contract/test_recordings.py, tests/contract/test_recordings_expire.py
+    # tests/contract/test_recordings.py, tests/contract/test_recordings_expire.py, tests/e2e/test_recordings.py
+    "recording.line": "A recorded call over SIP holds both sides as the phone heard them, through a hold.",
     "recording.placed": "Both sides of a recorded call are in one stereo file where they were said, and the transcript's offsets point there.",
     "recording.interrupted": "Of a reply that was cut off only what was heard is recorded.",
     "recording.off": "Nothing is recorded, on disk or on record, unless the persona says so.",
