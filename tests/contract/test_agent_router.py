@@ -28,6 +28,7 @@ from tests.facts import until
 from tests.models_process import free_port, running
 from tests.postgres_server import fresh_database, server
 from tests.promises import promise
+from tests.server_events import events_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RED, BLUE = "red-key", "blue-key"
@@ -121,16 +122,7 @@ async def streaming(shop: Shop, body: dict[str, Any], path: str = "/counter/stre
     async with shop.http.post(shop.url + path, json=body, headers={"X-Key": RED}) as answer:
         assert answer.status == 200, await answer.text()
         assert answer.content_type == "text/event-stream"
-        yield _events(answer)
-
-
-async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any]]:
-    kind = ""
-    async for line in answer.content:
-        if line.startswith(b"event: "):
-            kind = line[7:].decode().strip()
-        elif line.startswith(b"data: "):
-            yield kind, json.loads(line[6:])
+        yield events_of(answer)
 
 
 @promise("router.run")

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -27,6 +25,7 @@ from tests.facts import a_call, until
 from tests.noting_model import NotingModel, calls, noting_model
 from tests.postgres_server import server
 from tests.promises import promise
+from tests.server_events import events_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 # A holder that died lets go of a conversation after 15 s.
@@ -73,16 +72,7 @@ class Bakery:
         async with self.control.http.post(place, json=body, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
             assert answer.content_type == "text/event-stream"
-            yield _events(answer)
-
-
-async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any]]:
-    kind = ""
-    async for line in answer.content:
-        if line.startswith(b"event: "):
-            kind = line[7:].decode().strip()
-        elif line.startswith(b"data: "):
-            yield kind, json.loads(line[6:])
+            yield events_of(answer)
 
 
 def _text(content: Any) -> str:
