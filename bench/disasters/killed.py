@@ -148,12 +148,8 @@ def _rows(cases: Sequence[Case]) -> list[Row]:
 
 async def _room_of(stack: LocalStack, number: str) -> str:
     """Where this caller's phone is: a caller who is not answered yet knows no call. Raises BenchFailed."""
-    env = stack.env
     with contextlib.suppress(TimeoutError):
-        async with (
-            asyncio.timeout(ROOM_LIMIT_S),
-            api.LiveKitAPI(env["LIVEKIT_URL"], env["LIVEKIT_API_KEY"], env["LIVEKIT_API_SECRET"]) as livekit,
-        ):
+        async with asyncio.timeout(ROOM_LIMIT_S), stack.livekit() as livekit:
             while True:
                 for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
                     there = await livekit.room.list_participants(api.ListParticipantsRequest(room=room.name))

@@ -94,10 +94,9 @@ async def _look(found: Measured) -> Look:
     await asyncio.sleep(SETTLE_S)
     stack = found.stack
     parts = await asyncio.to_thread(lambda: {name: _part(held) for name, held in processes.parts(stack).items()})
-    env = stack.env
-    async with api.LiveKitAPI(env["LIVEKIT_URL"], env["LIVEKIT_API_KEY"], env["LIVEKIT_API_SECRET"]) as livekit:
+    async with stack.livekit() as livekit:
         rooms = len((await livekit.room.list_rooms(api.ListRoomsRequest())).rooms)
-    redis = stream.connect(env["REDIS_URL"], timeout_s=5)
+    redis = stream.connect(stack.env["REDIS_URL"], timeout_s=5)
     try:
         keys = await _keys(redis)
     finally:

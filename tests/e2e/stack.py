@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from livekit import api
+
 from local import probe, state
 from local.ports import Ports
 from switchboard.settings import OTHERS, OUR_PREFIXES, known_names
@@ -56,6 +58,11 @@ class LocalStack:
     def sip(self, number: str) -> str:
         """The SIP address of `number` on this stack's line."""
         return f"sip:{number}@{self.urls['sip'].removeprefix('sip:')}"
+
+    def livekit(self) -> api.LiveKitAPI:
+        """Its LiveKit's API, to be entered where there is a loop."""
+        env = self.env
+        return api.LiveKitAPI(env["LIVEKIT_URL"], env["LIVEKIT_API_KEY"], env["LIVEKIT_API_SECRET"])
 
     def run(self, *words: str, timeout_s: float = START_LIMIT_S) -> "subprocess.CompletedProcess[str]":
         """Runs `switchboard` with these words against this home."""
