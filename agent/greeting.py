@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from agent.recall import Past
-from switchboard.persona import Persona
+from switchboard.persona import RECORDED, Persona
 from switchboard.prompt import filled
 
 LOST_YOU = "Sorry, I lost you for a second."
 GO_ON = "Please go on."
-RECORDED = "This call is recorded."
 
 
 @dataclass(frozen=True, slots=True)

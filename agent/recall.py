@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -22,7 +22,7 @@ from agent import history
 from agent.history import Earlier
 from switchboard import outbox, stream
 from switchboard.dispatch import DispatchMetadata
-from switchboard.fact import AgentJoined, CallAnswered, Fact, Item, RecordingPaused, RecordingResumed
+from switchboard.fact import AgentJoined, CallAnswered, Fact, Item, Pauser, RecordingPaused, RecordingResumed
 from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -71,9 +71,9 @@ class Past:
         return max((datetime.now(UTC) - since).total_seconds(), 0.0) if since else 0.0
 
     @property
-    def paused_by(self) -> frozenset[Literal["operator", "ai"]]:
+    def paused_by(self) -> frozenset[Pauser]:
         """Who has paused the recording and not resumed it."""
-        holding: set[Literal["operator", "ai"]] = set()
+        holding: set[Pauser] = set()
         for one in self.facts:
             if isinstance(one.body, RecordingPaused):
                 holding.add(one.body.by)

@@ -25,13 +25,12 @@ from agent.recall import Past
 from agent.report import Report
 from agent.spool import Head, Writer
 from switchboard import fact, stream
+from switchboard.fact import Pauser
 from switchboard.persona import Persona
 from switchboard.recordings import BEHIND_S, Wanted, microseconds, recording_id
 from switchboard.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-By = Literal["operator", "ai"]
 
 WRITE_EVERY_S = 1.0
 FOLLOW_EVERY_S = 0.5
@@ -114,7 +113,7 @@ class _Running:
     """A recording that runs. Times are seconds from its start, which is the call's, by a clock that nobody sets."""
 
     def __init__(
-        self, home: Path, report: Report, paused_by: frozenset[By], dictating: Callable[[], float | None]
+        self, home: Path, report: Report, paused_by: frozenset[Pauser], dictating: Callable[[], float | None]
     ) -> None:
         self._report = report
         self._dictating = dictating
@@ -127,7 +126,7 @@ class _Running:
             start_us=microseconds(report.began),
         )
         self._writer = Writer(home, head)
-        self._paused_by: set[By] = set(paused_by)
+        self._paused_by: set[Pauser] = set(paused_by)
         self._keys_until = float("-inf")
         self._trouble = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -151,10 +150,10 @@ class _Running:
     def taken_back(self) -> None:
         self._mixer.cut(self._now())
 
-    def held_by(self, who: By) -> bool:
+    def held_by(self, who: Pauser) -> bool:
         return who in self._paused_by
 
-    def pause(self, by: By, at: float | None = None) -> None:
+    def pause(self, by: Pauser, at: float | None = None) -> None:
         """Silence from `at` on; what is older than `BEHIND_S` is on disk already."""
         now = self._now()
         at = now if at is None else min(max(at, now - BEHIND_S), now)
@@ -164,7 +163,7 @@ class _Running:
         self._mixer.silence(at)
         self._report.add(fact.RecordingPaused(by=by, offset_s=round(at, 3)))
 
-    def resume(self, by: By) -> None:
+    def resume(self, by: Pauser) -> None:
         """Goes on, unless somebody else has paused it as well. An operator takes back the AI's pause too."""
         released = self._paused_by & ({"operator", "ai"} if by == "operator" else {by})
         if not released:

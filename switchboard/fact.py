@@ -226,17 +226,21 @@ class RecordingStarted(Body):
     keep_days: int | None = None
 
 
+# Who may pause a recording, each for itself.
+Pauser = Literal["operator", "ai"]
+
+
 class RecordingPaused(Body):
     """Silence from `offset_s` on, in seconds of the recording, until as many have resumed as paused."""
 
     kind: Literal["recording_paused"] = "recording_paused"
-    by: Literal["operator", "ai"]
+    by: Pauser
     offset_s: float
 
 
 class RecordingResumed(Body):
     kind: Literal["recording_resumed"] = "recording_resumed"
-    by: Literal["operator", "ai"]
+    by: Pauser
     offset_s: float
 
 

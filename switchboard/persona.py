@@ -11,6 +11,7 @@ MAX_BYTES = 256 * 1024
 MAX_FACTS = 2_000
 _TEXT = 20_000
 _NESTING = 6
+RECORDED = "This call is recorded."
 
 _SPELLINGS = {
     "welcomeMessage": "welcome_message",
@@ -72,7 +73,7 @@ class Persona(BaseModel):
     ] = Field(default_factory=dict, max_length=500)
     memory: bool = False
     record: bool = False
-    recording_disclosure: str = Field("This call is recorded.", max_length=500)
+    recording_disclosure: str = Field(RECORDED, max_length=500)
     recording_days: int | None = Field(None, ge=1, le=36_500)
 
     @field_validator("hours")
