@@ -170,3 +170,8 @@ def _echo(record: Any) -> None:
 def storable(text: str) -> str:
     """Without NUL characters, which Postgres has no place for."""
     return text.replace("\0", "")
+
+
+def changed(said: str) -> int:
+    """How many rows a statement says that it changed, as in `DELETE 3` or `INSERT 0 3`."""
+    return int(said.rsplit(maxsplit=1)[-1])

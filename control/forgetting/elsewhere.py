@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 from collections import defaultdict
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 from control.jobs.job import Passing
 from control.recordings import deletion
 from switchboard import outbox, stream
-from switchboard.recording_store import RecordingStore, StoreAway
+from switchboard.recording_store import RecordingStore
 from switchboard.recordings import recording_id
 
 log = structlog.get_logger(__name__)
@@ -171,17 +171,12 @@ class Sound:
         return found
 
     async def _is_there(self, recording: UUID) -> bool:
-        return bool(deletion.waiting(self._home, recording)) or bool(await _named(self._store.pieces(recording)))
+        with deletion.passing():
+            return bool(deletion.waiting(self._home, recording) or await self._store.pieces(recording))
 
     async def erase(self, found: Sequence[UUID]) -> None:
-        await _named(deletion.erase(self._store, self._home, found))
-
-
-async def _named(work: Awaitable[Any]) -> Any:
-    try:
-        return await work
-    except StoreAway as error:
-        raise Passing(f"What keeps recordings is away: {error}") from None
+        with deletion.passing():
+            await deletion.erase(self._store, self._home, found)
 
 
 async def rewritten(redis: Redis) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4, uuid5
 import structlog
 
 from control.access import Actor, audit
-from control.db.pool import Connection, Database, storable
+from control.db.pool import Connection, Database, changed, storable
 from control.errors import BadRequest, Unavailable
 from control.forgetting import receipt, tables
 from control.forgetting.job import KIND
@@ -61,16 +61,17 @@ class Forgetting:
             raise BadRequest("number: is no phone number.")
         # Whoever records a call of theirs in this moment is waited for, and seen.
         await connection.execute(QUERIES["forget_alone"], LOCK)
-        made = await self._begin(connection, actor, self._ledger.hashes(digits)[-1])
+        number_hash = self._ledger.hashes(digits)[-1]
+        made = await self._begin(connection, actor, number_hash)
         conversations = await self._of_caller(connection, made, digits)
         await audit(connection, actor, "caller.forgotten", str(made.id))
-        return await self._asked(connection, made, conversations)
+        return await self._asked(connection, made, number_hash, conversations)
 
     async def conversation(self, connection: Connection, actor: Actor, conversation: str) -> Receipt:
         """Forgets a conversation that is there. Raises `Unavailable`."""
         made = await self._begin(connection, actor, None)
         await audit(connection, actor, "conversation.forgotten", str(made.id))
-        return await self._asked(connection, made, {conversation})
+        return await self._asked(connection, made, None, {conversation})
 
     async def refused(self, connection: Connection, facts: Sequence[Fact]) -> Mapping[str, UUID]:
         """The conversations of these facts that are forgotten, each with its receipt.
@@ -132,11 +133,11 @@ class Forgetting:
         await connection.execute(QUERIES["add_receipt"], id, number, asked_at, actor.name, actor.user_id)
         return await receipt.read(connection, id)
 
-    async def _asked(self, connection: Connection, made: Receipt, conversations: Collection[str]) -> Receipt:
+    async def _asked(
+        self, connection: Connection, made: Receipt, number: bytes | None, conversations: Collection[str]
+    ) -> Receipt:
         await self._bury(connection, made.id, conversations)
         await self._jobs.enqueue(connection, KIND)
-        row = await connection.fetchrow(QUERIES["receipt"], made.id)
-        number = row["number"] if row else None
         entry = _entry(made.id, made.asked_at, made.asked_by, number, map(hash_of, conversations))
         try:
             # At last, but before the commit: what was promised as forgotten stays so whatever is restored.
@@ -158,9 +159,9 @@ class Forgetting:
         spellings = sorted({digits, f"+{digits}", f"00{digits}", *(row["caller"] for row in theirs)})
         blocking = await connection.execute(QUERIES["erase_blocking"], spellings)
         went = {
-            "audit": tables.changed(blocking),
-            "tasks": tables.changed(await connection.execute(QUERIES["erase_tasks"], spellings)),
-            "refused_facts": tables.changed(await connection.execute(QUERIES["erase_refused_facts"], spellings)),
+            "audit": changed(blocking),
+            "tasks": changed(await connection.execute(QUERIES["erase_tasks"], spellings)),
+            "refused_facts": changed(await connection.execute(QUERIES["erase_refused_facts"], spellings)),
         }
         await tables.count(connection, made.id, went)
         if blocked := await connection.fetchval(QUERIES["blocked"], digits):

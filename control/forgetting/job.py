@@ -12,7 +12,7 @@ import structlog
 
 from control.db.pool import Database, DatabaseAway
 from control.forgetting import elsewhere, tables
-from control.forgetting.elsewhere import Conversation
+from control.forgetting.elsewhere import Conversation, Place
 from control.forgetting.tables import QUERIES
 from control.jobs.job import Result, Run
 from switchboard.recording_store import RecordingStore
@@ -31,9 +31,10 @@ async def forget(run: Run) -> Result:
         most = await connection.fetchval(QUERIES["count_erasures"])
     if not receipts:
         return {"receipts": 0}
+    places = elsewhere.places(run.redis, run.settings.home, RecordingStore.of(run.settings))
     done = 0
     while batch := await _next(run.database):
-        await _erase_elsewhere(run, batch)
+        await _erase_elsewhere(run, places, batch)
         for one in batch:
             await tables.erase(run.database, one.names)
             done += 1
@@ -63,9 +64,8 @@ def _named_as(conversation: str) -> list[UUID]:
         return []
 
 
-async def _erase_elsewhere(run: Run, batch: Sequence[Conversation]) -> None:
-    store = RecordingStore.of(run.settings)
-    for place in elsewhere.places(run.redis, run.settings.home, store):
+async def _erase_elsewhere(run: Run, places: Sequence[Place], batch: Sequence[Conversation]) -> None:
+    for place in places:
         found = await place.find(batch)
         if not found:
             continue

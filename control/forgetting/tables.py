@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from control.conversations.log import lock
-from control.db.pool import Connection, Database
+from control.db.pool import Connection, Database, changed
 from control.db.queries import load
 
 QUERIES = load(Path(__file__).parent)
@@ -48,8 +48,3 @@ async def erase(database: Database, names: Sequence[str]) -> None:
 async def count(connection: Connection, receipt: Any, went: Mapping[str, int]) -> None:
     """Adds to what a receipt says."""
     await connection.execute(QUERIES["add_went"], receipt, dict(went))
-
-
-def changed(said: str) -> int:
-    """How many rows a statement says that it changed, as in `DELETE 3` or `INSERT 0 3`."""
-    return int(said.rsplit(maxsplit=1)[-1])

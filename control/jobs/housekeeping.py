@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from control.db.pool import changed
 from control.db.queries import load
 from control.jobs.job import QUERIES, Result, Run
 
@@ -38,7 +39,5 @@ async def _each(run: Run, statements: Mapping[str, str]) -> dict[str, int]:
     for what, statement in statements.items():
         await run.progress(len(done) / len(statements), what)
         async with run.database.session() as connection:
-            said = await connection.execute(statement, timeout=STATEMENT_S)
-        # As "DELETE 3" or "INSERT 0 3".
-        done[what] = int(said.rsplit(maxsplit=1)[-1])
+            done[what] = changed(await connection.execute(statement, timeout=STATEMENT_S))
     return done

@@ -3,7 +3,8 @@
 Whatever stops it in between, the daily job takes away the rest, and what comes later of a deleted recording.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 from uuid import UUID, uuid5
@@ -76,10 +77,17 @@ async def expire(run: Run) -> Result:
     Raises `Passing` when what keeps recordings is away.
     """
     settings, store = run.settings, RecordingStore.of(run.settings)
-    try:
+    with passing():
         expired = await _expire_old(run, store, settings)
         await run.progress(0.5, "leftovers")
         return {"expired": expired, "leftovers": await _erase_unwanted(run, store, settings)}
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """For jobs: a store that is away is back one day, and the task is tried again until then. Raises `Passing`."""
+    try:
+        yield
     except StoreAway as error:
         raise Passing(f"What keeps recordings is away: {error}") from None
 
