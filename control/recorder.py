@@ -164,8 +164,7 @@ class Recorder:
         for fact in refused:
             if await connection.fetchval(QUERIES["set_aside"], fact.id, "forgotten", b"") is not None:
                 await connection.execute(FORGETTING["note_refused"], forgotten[storable(fact.conversation_id)])
-        again = {storable(fact.conversation_id) for fact in refused}
-        await self._forgetting.came_again(connection, {one: forgotten[one] for one in again})
+        await self._forgetting.came_again(connection, refused, forgotten)
         return refused
 
     async def _leave_no_copy(self, refused: Sequence[Fact]) -> None:

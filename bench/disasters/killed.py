@@ -5,11 +5,14 @@ code before a kill and asks for it afterwards.
 """
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from livekit import api
 
 from bench.disasters import ear, ledger
 from bench.disasters.jobs import Worker, first_worker
@@ -20,6 +23,7 @@ from bench.sounds import Utterance
 from bench.stack import BenchFailed
 from bench.talk import Talk
 from local.phone.caller import CallFailed
+from tests.e2e.stack import LocalStack
 
 CALLS, QUICK_CALLS, AT_ONCE = 50, 3, 4
 EARLY = ("ringing", "greeting")
@@ -29,6 +33,7 @@ QUICK_PHASES = ("ringing", "caller speaks", "agent speaks")
 AGAIN_P95_S = 3.0
 # What the agent says first when it has taken over, and the time it takes; afterwards it may have been asked.
 SETTLE_S = 0.3
+ROOM_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,23 @@ def _rows(cases: Sequence[Case]) -> list[Row]:
     return rows
 
 
+async def _room_of(stack: LocalStack, number: str) -> str:
+    """Where this caller's phone is: a caller who is not answered yet knows no call. Raises BenchFailed."""
+    env = stack.env
+    with contextlib.suppress(TimeoutError):
+        async with (
+            asyncio.timeout(ROOM_LIMIT_S),
+            api.LiveKitAPI(env["LIVEKIT_URL"], env["LIVEKIT_API_KEY"], env["LIVEKIT_API_SECRET"]) as livekit,
+        ):
+            while True:
+                for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
+                    there = await livekit.room.list_participants(api.ListParticipantsRequest(room=room.name))
+                    if any(one.attributes.get("sip.phoneNumber") == number for one in there.participants):
+                        return str(room.name)
+                await asyncio.sleep(0.02)
+    raise BenchFailed(f"no phone came within {ROOM_LIMIT_S:g} s.")
+
+
 @dataclass(frozen=True, slots=True)
 class _Killed:
     """One call."""
@@ -167,7 +189,8 @@ class _Killed:
             return await self.place.dial(number)
         dialing = asyncio.create_task(self.place.dial(number), name="dial")
         try:
-            job = await self.worker.find(lambda one: f"_{number}_" in one.room)
+            room = await _room_of(self.place.found.stack, number)
+            job = await self.worker.find(lambda one: one.room == room)
             await asyncio.sleep(random.uniform(0.0, 0.2))
             at = self.worker.signal(job.pid, signal.SIGKILL)
             talking = await dialing

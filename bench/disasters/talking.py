@@ -42,7 +42,7 @@ _callers = itertools.count(random.randrange(10_000))
 
 
 def caller_number() -> str:
-    """Another one each time: the room of a call is named after it."""
+    """Another one each time, as a caller is found by it."""
     return f"+1555{next(_callers) % 10_000_000:07d}"
 
 

@@ -93,14 +93,22 @@ class Forgetting:
                 forgotten[conversation] = found
         return forgotten
 
-    async def came_again(self, connection: Connection, conversations: Mapping[str, UUID]) -> None:
+    async def came_again(
+        self, connection: Connection, refused: Collection[Fact], receipts: Mapping[str, UUID]
+    ) -> None:
         """Looks everywhere once more in a moment: what was refused lay in Redis, and may have been on record before.
 
-        Of a call under way facts come all the time, so that not each has a job of its own.
+        `receipts` by conversation, as `refused` found them. Also under the names of the calls: of a call that went on
+        with a conversation no row is left that tells which it was. Of a call under way facts come all the time, so
+        that not each has a job of its own.
         """
+        names: dict[UUID, set[str]] = defaultdict(set)
+        for one in refused:
+            conversation = storable(one.conversation_id)
+            names[receipts[conversation]] |= {conversation} | ({str(one.call_id)} if one.call_id else set())
         soon = datetime.now(UTC) + LATER
-        for conversation, id in conversations.items():
-            await self._bury(connection, id, [conversation])
+        for id, found in names.items():
+            await self._bury(connection, id, found)
             await connection.execute(QUERIES["reopen"], id)
             task = uuid5(id, str(int(soon.timestamp() / LATER.total_seconds())))
             await self._jobs.enqueue(connection, KIND, task=task, at=soon)

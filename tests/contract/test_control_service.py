@@ -293,7 +293,8 @@ async def test_hostile_input_meets_documented_answers_alone(control: ControlServ
             for (place, more), answer in zip(cases, await asyncio.gather(*asked), strict=True):
                 # Another path or method is what an empty or climbing name makes of an address.
                 assert answer.status in documented | {404, 405}, (method, place[:200], str(more)[:200], answer)
-                assert answer.status < 500
+                # Personas cannot answer here: no language model is set up.
+                assert answer.status < 500 or (answer.status == 503 and path.startswith("/agents/"))
                 tried += 1
     assert tried > 300
     assert "Traceback" not in control.log()

@@ -130,6 +130,11 @@ async def test_recordings_go_when_their_time_is_over_and_no_other_one(house: Hou
         await worker.end()
 
 
+async def _is_forgotten(house: House, request: UUID) -> bool:
+    async with house.shop.database.session() as connection:
+        return (await receipt.read(connection, request)).finished_at is not None
+
+
 async def _gone(house: House, *calls: UUID) -> bool:
     return not any(await house.sounds(*calls))
 
@@ -171,7 +176,7 @@ async def test_a_forgotten_conversation_leaves_no_sound_and_none_comes_back(hous
     worker = house.worker()
     await worker.start()
     try:
-        await house.shop.ended(made.id)
+        await until(lambda: _is_forgotten(house, made.id), 60)
         assert await house.sounds(one, other, stays) == [0, 0, 1]
         assert list((house.home / "unshipped").iterdir()) == []
         assert {row["call_id"] for row in await house.shop.rows("SELECT call_id FROM recordings")} == {stays}
@@ -184,8 +189,8 @@ async def test_a_forgotten_conversation_leaves_no_sound_and_none_comes_back(hous
         told = Fact(conversation_id="ann", call_id=one, source=Source.AGENT, body=stored)
         async with house.shop.database.transaction() as connection:
             refused = await forgetting.refused(connection, [told])
-            await forgetting.came_again(connection, refused)
-        await until(lambda: _gone(house, one))
+            await forgetting.came_again(connection, [told], refused)
+        await until(lambda: _gone(house, one), 60)
         assert await house.sounds(stays) == [1]
     finally:
         await worker.end()
