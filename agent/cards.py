@@ -111,6 +111,8 @@ class Cards:
 
     def words(self, text: str, began: float) -> str:
         """What may be known of the words of an utterance that began then; its words so far, again and again."""
+        if not text:
+            return text
         self._heard_at = time.monotonic()
         if began != self._began:
             self._before, self._began = self._now, began

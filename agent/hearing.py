@@ -61,6 +61,8 @@ class Utterance:
     text: str | None = None
     sent: str = ""
     waited_from: float = 0.0
+    asked_at: float = 0.0
+    read_until: float = 0.0
     failed: bool = False
     too_long: bool = False
 
@@ -101,7 +103,9 @@ class Hearing:
     def unread_since(self) -> float | None:
         """Since when (seconds since 1970) the caller has said what nobody knows the words of yet."""
         said = self._utterance
-        return said.began_at if said is not None and said.text is None else None
+        if said is None or (said.asked and said.text is not None):
+            return None
+        return said.read_until or said.began_at
 
     async def events(self, audio: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[stt.SpeechEvent]:
         """Speech events for the session, as long as there is audio (16 kHz mono)."""
@@ -189,6 +193,7 @@ class Hearing:
         if self._asking is not None:
             self._asking.cancel()
         said.asked, said.text, said.failed, said.waited_from = True, None, False, time.monotonic()
+        said.asked_at = time.time()
         self._asking = asyncio.create_task(self._transcribe(said), name="hearing.transcribe")
 
     async def _transcribe(self, said: Utterance) -> None:
@@ -204,6 +209,7 @@ class Hearing:
         if self._utterance is not said or not said.asked:
             return
         said.text = text
+        said.read_until = said.read_until if said.failed else said.asked_at
         if said.too_long:
             self._over(said)
             return

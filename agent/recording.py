@@ -129,8 +129,9 @@ class _Running:
         self._paused_by: set[Pauser] = set(paused_by)
         self._keys_until = float("-inf")
         self._trouble = ""
-        self._tasks: list[asyncio.Task[None]] = []
-        self._start(self._write_always(), "recording.write")
+        self._over = asyncio.Event()
+        self._writing = self._start(self._write_always(), "recording.write")
+        self._tasks = {self._writing}
         if paused_by:
             self._mixer.silence(0.0)
 
@@ -194,12 +195,12 @@ class _Running:
         self._report.add(fact.RecordingRedacted(why=why, offset_s=round(start, 3), seconds=round(end - start, 3)))
 
     def follow(self, redis: Redis, call_id: UUID) -> None:
-        self._start(self._follow_always(redis, call_id), "recording.follow")
+        self._tasks.add(self._start(self._follow_always(redis, call_id), "recording.follow"))
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._ended)
-        self._tasks.append(task)
+        return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         # A fault of ours is none of the call's.
@@ -236,8 +237,10 @@ class _Running:
             self.resume("operator")
 
     async def _write_always(self) -> None:
-        while True:
-            await asyncio.sleep(WRITE_EVERY_S)
+        while not self._over.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_EVERY_S):
+                    await self._over.wait()
             await self._write(self._old_enough())
 
     def _old_enough(self) -> float:
@@ -264,17 +267,32 @@ class _Running:
         self._trouble = why
 
     async def end(self, *, unread_since: float | None, over: bool) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
         now = self._now()
         self._mixer.cut(now)
-        if unread_since is not None and now - self._of(unread_since) > LONGEST_UNREAD_S:
-            self._redact("card", self._of(unread_since) - PREROLL_S, now)
-        await _within(LAST_WRITE_S, self._write(now))
-        await _within(LAST_WRITE_S, asyncio.to_thread(self._writer.close))
+        self._hide_unread(unread_since, now)
+        for task in self._tasks - {self._writing}:
+            task.cancel()
+        # Not cancelled: what a thread writes it goes on writing, and two must not write at once.
+        self._over.set()
+        await asyncio.wait(self._tasks, timeout=LAST_WRITE_S)
+        if self._writing.done():
+            await _within(LAST_WRITE_S, self._write(now))
+            await _within(LAST_WRITE_S, asyncio.to_thread(self._writer.close))
+        else:
+            self._lost("the disk does not answer")
         if over:
             self._report.add(fact.RecordingEnded(seconds=round(now, 3)))
+
+    def _hide_unread(self, since_1970: float | None, now: float) -> None:
+        """Makes silent what may be a card number, or the end of one, whose words nobody will know any more."""
+        if since_1970 is None:
+            return
+        digits = self._dictating()
+        if digits is not None:
+            since_1970 = min(digits, since_1970)
+        elif now - self._of(since_1970) < LONGEST_UNREAD_S:
+            return
+        self._redact("card", self._of(since_1970) - PREROLL_S, now)
 
 
 async def _within(seconds: float, work: Awaitable[None]) -> None:

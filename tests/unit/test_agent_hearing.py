@@ -221,3 +221,29 @@ async def test_words_that_were_understood_are_not_lost_when_a_later_look_finds_n
     ear.words = ""
     await ear.silence(COMPLETE_S + 0.1)
     assert (Kind.FINAL_TRANSCRIPT, "I want to cancel the second room") in ear.events()
+
+
+async def test_a_card_number_is_hidden_where_words_come_in() -> None:
+    ear = Ear()
+    since: list[float] = []
+    ear.hearing.cards.on_card = since.append
+    ear.words = "My card is 4111 1111 1111 1111."
+    ear.voice(40)
+    await ear.silence(COMPLETE_S + 0.1)
+    assert {text for _kind, text in ear.events() if text} == {"My card is [card number]."}
+    assert since
+    assert "1111" not in repr(ear.told)
+
+
+async def test_what_was_said_since_the_last_words_is_unread() -> None:
+    ear = Ear()
+    assert ear.hearing.unread_since is None
+    ear.words = "My number is"
+    ear.voice(20)
+    began = ear.hearing.unread_since
+    assert began is not None
+    await ear.silence(EARLY_WINDOWS * WINDOW_S + 2 * WINDOW_S)
+    assert ear.hearing.unread_since is None
+    ear.voice(10)
+    again = ear.hearing.unread_since
+    assert again is not None and again > began
