@@ -7,7 +7,7 @@ It is paused for an operator, who says so in Redis, and by the AI; card numbers 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -75,6 +75,7 @@ class Recording:
         if running is None:
             return
         self._hearing.on_audio = self._mouth.on_sound = lambda _data: None
+        self._hearing.cards.on_card = lambda _since: None
         self._mouth.on_taken_back = lambda: None
         await running.end(unread_since=self._hearing.unread_since, over=over)
 
@@ -276,12 +277,16 @@ class _Running:
         self._over.set()
         await asyncio.wait(self._tasks, timeout=LAST_WRITE_S)
         if self._writing.done():
-            await _within(LAST_WRITE_S, self._write(now))
-            await _within(LAST_WRITE_S, asyncio.to_thread(self._writer.close))
-        else:
+            self._writing = self._start(self._write_last(now), "recording.last")
+            await asyncio.wait({self._writing}, timeout=LAST_WRITE_S)
+        if not self._writing.done():
             self._lost("the disk does not answer")
         if over:
             self._report.add(fact.RecordingEnded(seconds=round(now, 3)))
+
+    async def _write_last(self, until: float) -> None:
+        await self._write(until)
+        await asyncio.to_thread(self._writer.close)
 
     def _hide_unread(self, since_1970: float | None, now: float) -> None:
         """Makes silent what may be a card number, or the end of one, whose words nobody will know any more."""
@@ -293,9 +298,3 @@ class _Running:
         elif now - self._of(since_1970) < LONGEST_UNREAD_S:
             return
         self._redact("card", self._of(since_1970) - PREROLL_S, now)
-
-
-async def _within(seconds: float, work: Awaitable[None]) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await work

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from agent import spool
-from agent.recording import By, _Running
+from agent.recording import _Running
 from switchboard import fact
+from switchboard.fact import Pauser
 from switchboard.recordings import RATE, Wanted
 
 SAMPLES = RATE // 10
@@ -38,7 +39,7 @@ class Report:
 
 
 class Trial:
-    def __init__(self, home: Path, paused_by: frozenset[By] = frozenset()) -> None:
+    def __init__(self, home: Path, paused_by: frozenset[Pauser] = frozenset()) -> None:
         self.home = home
         self.report = Report()
         self.dictating: Callable[[], float | None] = lambda: None
