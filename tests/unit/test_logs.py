@@ -1,8 +1,23 @@
-"""What log lines say of phone numbers."""
+"""What log lines say of phone numbers, and which lines of LiveKit's client are none."""
+
+import logging
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
-from switchboard.logs import redact
+from switchboard.logs import configure, redact
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, and structlog, as they were afterwards."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    yield logger
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(
@@ -22,3 +37,17 @@ from switchboard.logs import redact
 def test_of_a_phone_number_the_last_two_digits_are_shown(said: str, shown: str) -> None:
     line = redact(None, "info", {"event": said, "room": said, "at": {"inner": [said]}})
     assert line == {"event": shown, "room": shown, "at": {"inner": [shown]}}
+
+
+def test_what_livekits_client_says_of_every_call_is_no_line(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure("agent")
+    root.info("ignoring text stream with topic '%s', no callback attached", "lk.transcription")
+    logging.getLogger("livekit").info("connected")
+    logging.getLogger("livekit").warning("%s: publisher data channel", "livekit")
+    logging.getLogger("livekit").warning("lost")
+    logging.getLogger("livekit.agents").info("registered")
+    structlog.stdlib.get_logger("switchboard").info("publisher data channel")
+    events = [line.split('"event": "')[1].split('"')[0] for line in capsys.readouterr().err.splitlines()]
+    assert events == ["lost", "registered", "publisher data channel"]
