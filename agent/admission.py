@@ -1,5 +1,6 @@
 """Which jobs a worker takes: as many calls as fit, counted at once, and no other."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
@@ -21,14 +22,18 @@ MOST_IDLE = 4
 class Admission:
     """Counts calls at once: a job is either in a slot or refused, whatever arrives together.
 
-    `worker` is the id that this worker's agents join with.
+    `worker` is the id that this worker's agents join with. `served` tells of a job whether its call is over for its
+    process, which may take a second yet to end.
     """
 
-    def __init__(self, server: AgentServer, most: int, worker: str, notices: Notices) -> None:
+    def __init__(
+        self, server: AgentServer, most: int, worker: str, notices: Notices, served: Callable[[str], bool]
+    ) -> None:
         self.server = server
         self.most = most
         self.worker = worker
         self.notices = notices
+        self._served = served
         self._accepting: set[str] = set()
         self.registry = CollectorRegistry()
         self.jobs = Counter(
@@ -43,7 +48,8 @@ class Admission:
 
     def taken(self) -> int:
         # A job that was just launched is among both.
-        return len({one.job.id for one in self.server.active_jobs} | self._accepting)
+        jobs = {one.job.id for one in self.server.active_jobs} | self._accepting
+        return sum(not self._served(job) for job in jobs)
 
     def load(self) -> float:
         """What the library tells the server; it asks twice a second."""

@@ -204,6 +204,12 @@ class Lifelines:
         """Whether this job's process was on a lifeline, so that its end was seen there."""
         return job in self._known
 
+    def served(self, job: str) -> bool:
+        """Whether this job's process, that was here, serves no call any more: it has said so, or is gone."""
+        return self.knew(job) and not any(
+            line.serving and line.held is not None and line.held.who.job == job for line in self.lines
+        )
+
     def remember(self, job: str) -> None:
         self._known[job] = None
         if len(self._known) > 4 * MOST_LINES:

@@ -34,8 +34,8 @@ class Worker:
         self.id = worker
         self.notices = notices
         self.server = _server(settings)
-        self.admission = Admission(self.server, most_calls(settings), worker, notices)
         self.lifelines = Lifelines(self._lost, mine=self._is_mine, address=os.environ.get(nursery.LIFELINE, ""))
+        self.admission = Admission(self.server, most_calls(settings), worker, notices, self.lifelines.served)
         self.server.load_fnc = self.admission.load
         self.server.rtc_session(entry.answer, agent_name=settings.agent_to_dispatch, on_request=self.admission.decide)
         self.server.on("worker_started", self._watch_processes)

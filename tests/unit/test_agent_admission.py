@@ -59,10 +59,11 @@ class Processes:
         self.idle = count
 
 
-def made(most: int) -> tuple[Admission, Notices, list[Any]]:
+def made(most: int, served: frozenset[str] = frozenset()) -> tuple[Admission, Notices, list[Any]]:
     notices, active = Notices(), list[Any]()
     server = SimpleNamespace(active_jobs=active, _proc_pool=Processes())
-    return Admission(server, most, "w1", notices), notices, active  # type: ignore[arg-type]
+    admission = Admission(server, most, "w1", notices, served.__contains__)  # type: ignore[arg-type]
+    return admission, notices, active
 
 
 async def test_a_slot_is_taken_from_the_acceptance_on_and_counted_once_when_the_job_runs() -> None:
@@ -82,6 +83,16 @@ async def test_a_slot_is_taken_from_the_acceptance_on_and_counted_once_when_the_
     assert admission.load() < 0.7
     assert notices.told == [("accepted", CALL, 2), ("refused", CALL, 2)]
     assert first.attributes == {"call_id": str(CALL), "attempt": "2", "job_id": "AJ_1", "worker_id": "w1"}
+
+
+async def test_a_process_that_has_served_its_call_and_is_about_to_end_takes_no_slot() -> None:
+    admission, notices, active = made(1, frozenset({"AJ_0"}))
+    active.append(SimpleNamespace(job=SimpleNamespace(id="AJ_0")))
+    assert admission.taken() == 0
+    request = Request("AJ_1")
+    request.assigned.set_result(None)
+    await admission.decide(request)  # type: ignore[arg-type]
+    assert notices.told == [("accepted", CALL, 2)]
 
 
 async def test_no_more_processes_wait_than_calls_can_come_and_one_always_does() -> None:

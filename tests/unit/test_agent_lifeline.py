@@ -132,13 +132,17 @@ async def test_a_worker_that_was_busy_itself_kills_nobody() -> None:
 async def test_a_process_whose_part_is_over_is_not_lost() -> None:
     async with started() as (worker, process):
         assert process.stdin is not None
+        assert not worker.lines.served("AJ_1")
         process.stdin.write(b"over\n")
         await until(lambda: not worker.lines.calls())
+        assert worker.lines.served("AJ_1")
+        assert not worker.lines.served("AJ_2")
         worker.pass_time(3.0)
         process.stdin.write(b"\n")
         assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 0
         await until(lambda: not worker.lines.lines)
         assert worker.lost == []
+        assert worker.lines.served("AJ_1")
 
 
 async def test_a_process_that_leaves_its_caller_is_lost_once_it_is_dead() -> None:
