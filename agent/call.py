@@ -50,6 +50,8 @@ OPEN_TIMEOUT_S = 60.0
 # A line that is open already takes a new agent's track within this time, or has it all the same.
 TRACK_TIMEOUT_S = 1.0
 SAY_AGAIN = "Sorry, I didn't catch that. Could you say it again?"
+# How long the words that a caller hung up with may take.
+LAST_HEARD_S = 2.0
 # What the caller still hears of us after the last frame has left: jitter buffer and transport.
 LAST_WORDS_S = 0.4
 GOODBYE_TIMEOUT_S = 20.0
@@ -129,6 +131,7 @@ class Call:
             return
         if not reason.only_ours:
             await self._mouth.unpublish()
+            await self._parts.hearing.finish(LAST_HEARD_S)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._session.aclose()

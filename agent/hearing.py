@@ -255,6 +255,21 @@ class Hearing:
         else:
             self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, text)
 
+    async def finish(self, within_s: float) -> None:
+        """The caller is gone: what they were saying is over. Its words are waited for so long."""
+        said = self._utterance
+        if said is None:
+            return
+        if not said.asked:
+            said.ended_at = time.time()
+            self._ask(said)
+        if self._asking is not None:
+            await asyncio.wait([self._asking], timeout=within_s)
+        if self._utterance is said:
+            # Nobody is left who could say it again.
+            said.failed = False
+            self._over(said)
+
     def release_kept(self) -> None:
         """Answers what the caller said while the agent could not be interrupted."""
         if self._kept:

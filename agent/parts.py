@@ -27,6 +27,8 @@ from switchboard.ranking.index import FactIndex
 from switchboard.settings import Settings
 
 FIRST_WORDS_TIMEOUT_S = 0.3
+# From the hearing to the session, when the call is over.
+WORDS_READ_S = 0.2
 
 
 class Parts:
@@ -66,6 +68,8 @@ class Parts:
             turn_handling=_turn_handling(),
             aec_warmup_duration=None,
             user_away_timeout=None,
+            # Else the library waits 2 s at the end of every call for words, of which there are none any more.
+            session_close_transcript_timeout=WORDS_READ_S,
             # What fails is answered for here; a service that fails while another one serves ends no call.
             conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
         )

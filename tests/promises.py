@@ -239,6 +239,7 @@ PROMISES: dict[str, str] = {
     "agent.greeting": "The welcome is heard when the line is active, and not before.",
     "agent.disclosure": "A disclosure is heard whole, and what the caller says meanwhile is answered after it.",
     "agent.ends_once": "A caller who hangs up ends the call: one call_ended fact, and the room goes.",
+    "agent.last_words": "What a caller says last is on record, also when they hang up without a pause behind it.",
     "agent.closing": "The closing message is heard before the agent hangs up.",
     "agent.message": "A message that was taken is a fact.",
     "agent.turns": "A pause inside a sentence does not end the turn.",

@@ -100,6 +100,16 @@ async def test_a_caller_who_hangs_up_ends_the_call_once_and_the_room_goes(agent:
     await agent.until_room_is_gone(phone.name)
 
 
+@promise("agent.last_words")
+async def test_what_a_caller_hangs_up_with_is_on_record(agent: AgentProcess) -> None:
+    phone = await _answered(agent)
+    await agent.say(phone, "Tell the chef that I am late.", 0.1)
+    await phone.hang_up()
+    facts = await agent.until_fact(phone.call_id, "call_ended")
+    (last,) = _texts(facts, "user")
+    assert last.startswith("Tell the chef that I am")
+
+
 @promise("agent.closing")
 async def test_the_agent_says_goodbye_before_it_hangs_up(agent: AgentProcess) -> None:
     await agent.script("reply", {"tool_calls": [{"name": "end_call", "arguments": {}}]})

@@ -247,3 +247,32 @@ async def test_what_was_said_since_the_last_words_is_unread() -> None:
     ear.voice(10)
     again = ear.hearing.unread_since
     assert again is not None and again > began
+
+
+async def test_who_hangs_up_in_the_middle_of_a_sentence_has_said_what_there_is_of_it(ear: Ear) -> None:
+    ear.words = "Tell him that I"
+    ear.voice(30)
+    await ear.hearing.finish(1.0)
+    assert ear.events()[-2:] == [(Kind.FINAL_TRANSCRIPT, "Tell him that I"), (Kind.END_OF_SPEECH, "")]
+    await ear.hearing.finish(1.0)
+    assert ear.events() == []
+
+
+async def test_words_that_are_on_their_way_when_the_caller_hangs_up_are_asked_for_once(ear: Ear) -> None:
+    ear.words = "Thank you."
+    ear.voice(30)
+    for _ in range(EARLY_WINDOWS):
+        ear.hearing.window(0.05, WINDOW)
+    await ear.hearing.finish(1.0)
+    assert len(ear.asked) == 1
+    assert (Kind.FINAL_TRANSCRIPT, "Thank you.") in ear.events()
+
+
+async def test_a_recogniser_that_fails_when_the_caller_is_gone_asks_nobody_to_say_it_again(ear: Ear) -> None:
+    deaf: list[int] = []
+    ear.hearing.on_deaf = deaf.append
+    ear.words = ConnectionError("gone")
+    ear.voice(30)
+    await ear.hearing.finish(1.0)
+    assert deaf == []
+    assert ear.events()[-1] == (Kind.END_OF_SPEECH, "")
