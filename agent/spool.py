@@ -22,7 +22,9 @@ PIECE_S = 60
 # What may wait here while the store is away, eighteen hours of sound, and what is left of the disk to others.
 MOST_BYTES = 4 * 1024**3
 LEFT_FREE = 256 * 1024**2
+FULL = "4 GiB of sound wait for the store of recordings: mend what the worker's log names at recordings_wait"
 _LONGEST_HEAD = 1_024
+_MOST_AT_ONCE = PIECE_S * RATE * FRAME_BYTES
 
 
 class Head(BaseModel):
@@ -64,6 +66,11 @@ class Writer:
 
     def write(self, start: int, sound: bytes) -> None:
         """Appends sound that begins with the sample `start`; on an error what is on disk ends before it."""
+        # After a disk that hung it may be minutes, and a file is read whole.
+        for at in range(0, len(sound), _MOST_AT_ONCE):
+            self._append(start + at // FRAME_BYTES, sound[at : at + _MOST_AT_ONCE])
+
+    def _append(self, start: int, sound: bytes) -> None:
         file = self._file
         if file is None or start != self._next or start >= self._until:
             self.close()
@@ -114,7 +121,7 @@ def _room(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             sizes += path.stat().st_size
     if sizes > MOST_BYTES:
-        raise OSError(EDQUOT, os.strerror(EDQUOT))
+        raise OSError(EDQUOT, FULL)
 
 
 def waiting(home: Path) -> list[Path]:
@@ -145,7 +152,7 @@ def claimed(path: Path) -> Iterator[Waiting | None]:
             yield None
             return
         line = file.readline(_LONGEST_HEAD)
-        sound = file.read(PIECE_S * 4 * RATE * FRAME_BYTES)
+        sound = file.read(2 * _MOST_AT_ONCE)
         yield _read(line, sound)
 
 
