@@ -124,13 +124,22 @@ def _room(folder: Path) -> None:
         raise OSError(EDQUOT, FULL)
 
 
-def waiting(home: Path) -> list[Path]:
+class File(NamedTuple):
+    """A file of sound. `written_at`: when the last of it was, in seconds since 1970."""
+
+    path: Path
+    written_at: float
+    bytes: int
+
+
+def waiting(home: Path) -> list[File]:
     """The files there are, oldest first."""
-    found: list[tuple[float, Path]] = []
+    found: list[File] = []
     for path in (home / SPOOL).glob("*.sound"):
         with contextlib.suppress(FileNotFoundError):
-            found.append((path.stat().st_mtime, path))
-    return [path for _at, path in sorted(found)]
+            status = path.stat()
+            found.append(File(path, status.st_mtime, status.st_size))
+    return sorted(found, key=lambda one: one.written_at)
 
 
 @contextlib.contextmanager

@@ -324,6 +324,8 @@ PROMISES: dict[str, str] = {
     "recording.killed": "An agent killed with -9 costs the recording its last 15 s; the next agent's part is in its place.",
     "recording.paused": "An operator's pause is silence in the file, its time is kept, and the answer comes when it is true.",
     "recording.paused_again": "A pause holds for the agent that takes the call over.",
+    "recording.resumed": "An operator's resume takes back the AI's pause, also as the first wish of the call and after Redis was emptied.",
+    "recording.unknown": "An agent that takes a call over keeps no sound before it knows who has paused the recording.",
     "recording.tool": "The AI pauses and resumes the recording.",
     "recording.cards": "A card number, spoken, typed or keyed, is in no fact, file or log, and is silence in the recording.",
     "recording.ranges": "Recordings are served in ranges, with 206, 416, If-Range and HEAD.",

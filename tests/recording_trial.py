@@ -83,8 +83,8 @@ class Trial:
         """Whether there is sound in each tenth of a second, once it has ended."""
         await self.running.end(over=over)
         found: list[bool] = []
-        for path in spool.waiting(self.home):
-            with spool.claimed(path) as piece:
+        for file in spool.waiting(self.home):
+            with spool.claimed(file.path) as piece:
                 assert piece is not None
                 left = np.frombuffer(piece.sound, "<i2")[0::2]
                 found += [bool(left[at : at + SAMPLES].any()) for at in range(0, len(left), SAMPLES)]

@@ -217,8 +217,8 @@ async def test_the_commands_of_the_docs_bring_recordings_back(house: House, tmp_
     store = RecordingStore.of(house.settings.model_copy(update={"home": home}))
     [piece] = await store.pieces(recording_id(call))
     assert await store.read(piece) == SECOND
-    [path] = spool.waiting(home)
-    files = [path, home / "recordings" / piece.key]
+    [file] = spool.waiting(home)
+    files = [file.path, home / "recordings" / piece.key]
     assert [one.stat().st_mode & 0o777 for one in files] == [0o600, 0o600]
 
 

@@ -76,6 +76,17 @@ async def test_what_was_resumed_before_an_agent_came_leaves_the_ais_pause(tmp_pa
     assert not any(await trial.kept())
 
 
+async def test_an_agent_that_comes_after_others_keeps_nothing_as_long_as_it_cannot_know_who_has_paused(
+    tmp_path: Path,
+) -> None:
+    trial = Trial(tmp_path, attempt=2)
+    await trial.hears(0.3)
+    trial.running.pause("ai")
+    trial.running.resume("ai")
+    await trial.hears(0.2)
+    assert not any(await trial.kept())
+
+
 async def test_keys_are_one_silence_around_them_as_long_as_they_take(trial: Trial) -> None:
     await trial.hears(0.3)
     trial.running.key()

@@ -181,15 +181,15 @@ def test_sound_waits_in_files_of_a_minute_that_nobody_takes_as_they_are_written(
     writer = Writer(tmp_path, head)
     for second in range(61):
         writer.write(RATE * (second + 3), noise(RATE, second))
-    paths = spool.waiting(tmp_path)
+    paths = [file.path for file in spool.waiting(tmp_path)]
     assert len(paths) == 2 and {path.stat().st_mode & 0o777 for path in paths} == {0o600}
     taken = []
     for _round in range(2):
-        for path in spool.waiting(tmp_path):
-            with spool.claimed(path) as found:
+        for file in spool.waiting(tmp_path):
+            with spool.claimed(file.path) as found:
                 if found is not None:
                     taken.append(found)
-                    spool.done(path)
+                    spool.done(file.path)
         writer.close()
     assert [one.piece for one in taken] == [
         Piece(head.recording, BEGAN + 3_000_000, RATE * 60),
@@ -205,8 +205,8 @@ def test_a_hole_begins_a_new_file(tmp_path: Path, head: Head) -> None:
     writer.write(RATE * 5, noise(RATE))
     writer.close()
     starts = []
-    for path in spool.waiting(tmp_path):
-        with spool.claimed(path) as found:
+    for file in spool.waiting(tmp_path):
+        with spool.claimed(file.path) as found:
             assert found is not None
             starts.append(found.piece.start_us - BEGAN)
     assert sorted(starts) == [0, 5_000_000]
@@ -234,7 +234,7 @@ def test_a_file_that_was_cut_short_gives_its_whole_samples_and_nonsense_is_told(
     writer = Writer(tmp_path, head)
     writer.write(0, noise(100))
     writer.close()
-    [path] = spool.waiting(tmp_path)
+    path = spool.waiting(tmp_path)[0].path
     path.write_bytes(path.read_bytes()[:-3])
     with spool.claimed(path) as found:
         assert found is not None and found.piece.samples == 99
