@@ -335,6 +335,9 @@ PROMISES: dict[str, str] = {
     "recording.s3": "Recordings lie in a bucket; while it is away they wait on disk, and calls go on.",
     "recording.disk": "A disk that takes no recording costs the recording, which says so, and not the call.",
     "recording.expired": "Recordings go when their time is over, and sound that is of none; begun again after a death it ends the same.",
+    "recording.mended": "A recording whose facts of sound were lost says what there is of it when the day's job has run.",
+    "recording.shared": "Two installations that keep recordings in one place notice it, and leave each other's sound.",
+    "recording.late": "Sound that comes after its recording was deleted goes as soon as it is on record.",
     "recording.backup": "Recordings are backed up and restored by the commands that the docs give.",
     "recording.forgotten": "All recordings of a call or conversation go, with what waits to be shipped, and nothing comes back.",
     # whole calls

@@ -64,6 +64,9 @@ WHERE NOT EXISTS (
 -- to_delete: those of these calls that have one
 SELECT call_id, conversation_id FROM recordings WHERE call_id = ANY($1::uuid[]) AND deleted_at IS NULL ORDER BY call_id;
 
+-- deleted_among: those of these recordings that were deleted
+SELECT id FROM recordings WHERE id = ANY($1::uuid[]) AND deleted_at IS NOT NULL;
+
 -- expired_recordings: those whose time is over, but not while their call runs
 SELECT r.call_id, r.conversation_id FROM recordings r LEFT JOIN calls c ON c.id = r.call_id
 WHERE r.deleted_at IS NULL AND r.started_at + make_interval(days => COALESCE(r.keep_days, $1::int)) <= now()
@@ -72,6 +75,17 @@ WHERE r.deleted_at IS NULL AND r.started_at + make_interval(days => COALESCE(r.k
     AND NOT EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to(r.conversation_id, 'UTF8')))
 ORDER BY r.started_at LIMIT $2;
 
--- unwanted: of these, those that were deleted, and those that nobody knows and that are older than anything kept
+-- unwanted: of these, those that were deleted; and, when all are this installation's, those that nobody knows and that
+-- are older than anything kept
 SELECT asked.id FROM unnest($1::uuid[], $2::timestamptz[]) AS asked (id, at) LEFT JOIN recordings r ON r.id = asked.id
-WHERE r.deleted_at IS NOT NULL OR (r.id IS NULL AND asked.at < now() - make_interval(days => $3::int));
+WHERE r.deleted_at IS NOT NULL OR ($4 AND r.id IS NULL AND asked.at < now() - make_interval(days => $3::int));
+
+-- mend_recordings: rows as what is kept says. Not while facts of it are on their way, which would count twice then; one
+-- that comes later still is mended the next time
+UPDATE recordings r SET sound_until = kept.until, bytes = kept.bytes
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bigint[]) AS kept (id, put_at, until, bytes)
+WHERE r.id = kept.id AND r.deleted_at IS NULL AND kept.put_at < now() - interval '1 hour'
+    AND (r.sound_until, r.bytes) IS DISTINCT FROM (kept.until, kept.bytes);
+
+-- installation: which this is
+SELECT id FROM installation;
