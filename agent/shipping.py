@@ -78,7 +78,7 @@ class Shipping:
 
     def _waits(self, error: Exception) -> None:
         # Said once for each trouble.
-        why = f"{type(error).__name__}: {error}"
+        why = str(error) or type(error).__name__
         if why != self._trouble:
             log.warning("recordings_wait", error=why)
         self._trouble = why

@@ -35,6 +35,10 @@ class NoSuchPiece(Exception):
     """The piece is not there (any more)."""
 
 
+class DamagedPiece(Exception):
+    """The piece is there, and is no sound; the text says what is wrong with it."""
+
+
 class Kept(NamedTuple):
     """What is there of a recording: when the newest was put, where it ends, and its size there."""
 
@@ -89,7 +93,7 @@ class RecordingStore:
         return sorted([piece async for piece, _kept in self._listed(f"{recording}/")])
 
     async def read(self, piece: Piece) -> bytes:
-        """The sound of a piece. Raises `NoSuchPiece`."""
+        """The sound of a piece. Raises `NoSuchPiece` and `DamagedPiece`."""
         try:
             with _named():
                 answer = await obstore.get_async(self._store, piece.key)
@@ -204,10 +208,10 @@ def packed(sound: bytes) -> bytes:
 
 
 def unpacked(data: bytes, samples: int) -> bytes:
-    """The sound in FLAC, of this length whatever is in there. Raises `StoreAway` when it cannot be read."""
+    """The sound in FLAC, of this length whatever is in there. Raises `DamagedPiece`."""
     try:
         with av.open(io.BytesIO(data), "r") as container:
             sound = b"".join(frame.to_ndarray().astype("<i2").tobytes() for frame in container.decode(audio=0))
-    except av.FFmpegError as error:
-        raise StoreAway(f"a piece cannot be read: {_line(error)}") from None
+    except (av.FFmpegError, ValueError) as error:
+        raise DamagedPiece(_line(error)) from None
     return sound[: samples * FRAME_BYTES].ljust(samples * FRAME_BYTES, b"\0")

@@ -37,15 +37,17 @@ SELECT r.id, r.call_id, r.conversation_id, r.started_at, r.paused_by, r.bytes, r
     r.started_at + make_interval(days => COALESCE(r.keep_days, $1::int)) AS expires_at,
     CASE WHEN r.incomplete IS NOT NULL THEN r.incomplete
         WHEN r.agents > 1 THEN 'an agent was lost'
-        WHEN r.ended_at IS NULL AND c.ended_at IS NOT NULL THEN 'its agent was lost' END AS missing,
+        WHEN r.ended_at IS NULL AND NOT live.so THEN 'its agent was lost' END AS missing,
     CASE WHEN r.deleted_at IS NOT NULL THEN 'deleted'
-        WHEN r.ended_at IS NULL AND c.ended_at IS NULL THEN
+        WHEN live.so THEN
             CASE WHEN cardinality(r.paused_by) > 0 THEN 'paused' ELSE 'recording' END
         WHEN r.ended_at IS NOT NULL AND COALESCE(r.sound_until, r.started_at) < r.ended_at - interval '1 second'
             AND r.incomplete IS NULL THEN 'storing'
         WHEN r.incomplete IS NOT NULL OR r.agents > 1 OR r.ended_at IS NULL THEN 'incomplete'
         ELSE 'complete' END AS state
-FROM recordings r LEFT JOIN calls c ON c.id = r.call_id
+FROM recordings r LEFT JOIN calls c ON c.id = r.call_id,
+    -- Of a call that nobody knows the end is not known either: it is over when it has to be.
+    LATERAL (SELECT r.ended_at IS NULL AND c.ended_at IS NULL AND r.started_at > now() - interval '2 days' AS so) live
 WHERE ($2::uuid IS NULL OR r.id = $2)
     AND ($3::uuid IS NULL OR r.call_id = $3)
     AND ($4::text IS NULL OR r.conversation_id = $4)

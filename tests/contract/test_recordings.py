@@ -180,6 +180,8 @@ async def test_an_operator_pauses_and_resumes_and_the_time_is_kept(calls: Site) 
     assert first[1] <= pauses["recording_paused"] + 0.01 and last[0] >= pauses["recording_resumed"] - 0.01
     late = await calls.control.request("POST", f"{path}/pause")
     assert (late.status, late.body["code"]) == (409, "conflict")
+    asked = await calls.control.request("GET", f"/audit?action=recording.pause&subject={phone.call_id}")
+    assert len(asked.body["audit"]) == 2
 
 
 PAUSES = ("recording_paused", "recording_resumed")
@@ -224,8 +226,11 @@ async def test_a_card_number_is_in_no_text_and_in_no_sound(calls: Site) -> None:
     events = await calls.until_event(phone, "recording_redacted")
     ended = time.time()
     await calls.until_event(phone, "item", times=3)
-    for key in CARD.replace(" ", ""):
-        await phone.room.local_participant.publish_dtmf(code=int(key), digit=key)
+    for group in CARD.split():
+        for key in group:
+            await phone.room.local_participant.publish_dtmf(code=int(key), digit=key)
+        # Longer than keys pressed together have between them.
+        await asyncio.sleep(2.3)
     events = await calls.until_event(phone, "dtmf", times=16)
     await phone.type(f"The card again: {CARD.replace(' ', '-')}")
     events = await calls.until_event(phone, "item", times=7)
@@ -239,6 +244,20 @@ async def test_a_card_number_is_in_no_text_and_in_no_sound(calls: Site) -> None:
     # Spelled in any way, in facts, files of facts and logs.
     assert not re.search(r"1[\W_]*1[\W_]*1[\W_]*1[\W_]*1[\W_]*1[\W_]*1", said)
     assert not re.search(r"4111[ -]?1111", calls.everything_written())
+
+
+@promise("recording.unread")
+async def test_what_was_said_and_not_understood_is_silence(calls: Site) -> None:
+    phone, _heard = await calls.greeted()
+    await phone.play(tone(0.3))
+    await asyncio.sleep(1.0)
+    await calls.agent.script("failures", {"stt": "error"})
+    await calls.agent.say(phone, f"I would like to pay with my card and the number of it is {CARD.replace(' ', '')}")
+    await calls.until_event(phone, "recording_redacted")
+    await calls.agent.script("failures", {"stt": None})
+    recording = await calls.ended(phone)
+    [(start, _end)] = spans((await calls.wav(phone))[:, 0])
+    assert start + started(recording) == pytest.approx(phone.sent[0], abs=WAY_S)
 
 
 @promise("recording.ranges")

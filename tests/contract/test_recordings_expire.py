@@ -192,6 +192,14 @@ async def test_sound_whose_facts_were_lost_is_on_record_the_next_day(house: Hous
         await worker.end()
 
 
+@promise("recording.mended")
+async def test_a_recording_whose_call_nobody_knows_is_over_when_it_has_to_be(house: House) -> None:
+    for days_ago, live in ((1.5, True), (2.1, False)):
+        call, began = uuid4(), datetime.now(UTC) - timedelta(days=days_ago)
+        await house.record(call, fact.RecordingStarted(attempt=1, began_at=began))
+        assert (await house.shown(call)).live == live
+
+
 @promise("recording.shared")
 async def test_two_installations_in_one_place_leave_each_others_sound(house: House) -> None:
     theirs, deleted = await house.nobodys(400), await house.call(1)
