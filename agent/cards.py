@@ -115,7 +115,9 @@ class _Part(NamedTuple):
 class Cards:
     """Card numbers in one caller's words, also when several turns make one. Times are of `time.monotonic`."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: int = BEGUN) -> None:
+        """`begun`: so many digits of the turns before are the beginning of a number."""
+        self._begun = begun
         self.on_card: Callable[[float], None] = lambda _since: None
         """Told when a card number was heard, and since when it was being said."""
         self._before: tuple[_Part, ...] = ()
@@ -135,7 +137,12 @@ class Cards:
         since = began
         before = self._lately(began)
         leads = runs[0] if runs and not _words(text[: runs[0].start]) else None
-        if leads and leads not in hidden and _length(before) >= BEGUN and holds_card(_digits_of(before) + leads.digits):
+        if (
+            leads
+            and leads not in hidden
+            and _length(before) >= self._begun
+            and holds_card(_digits_of(before) + leads.digits)
+        ):
             hidden.insert(0, leads)
             since = before[0].since
         if hidden:
@@ -158,7 +165,7 @@ class Cards:
         return parts
 
     def dictating(self, at: float | None = None) -> float | None:
-        """Since when digits are being said, at that time or now, that may become a card number; None when none are."""
+        """Since when digits are being said, then or now, that may become a card number; None when none are."""
         at = time.monotonic() if at is None else at
         return self._now[0].since if _length(self._now) >= BEGUN and at - self._heard_at < MORE_S else None
 

@@ -25,7 +25,8 @@ class Keys:
         """`on_keys` is told what may be known of each number."""
         self._tell = tell
         self._on_keys = on_keys
-        self._cards = Cards()
+        # Who is slow presses the first ones singly.
+        self._cards = Cards(begun=1)
         self._pressed = ""
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None

@@ -240,11 +240,11 @@ class _Running:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         # A fault of ours is none of the call's.
         if not task.cancelled() and task.exception() is not None:
-            log.error("recording_failed", exc_info=task.exception())
-            self._lost(BROKE)
             # Nobody follows any more what others want.
             self._held.add("unknown")
             self._mixer.silence(self._now())
+            log.error("recording_failed", exc_info=task.exception())
+            self._lost(BROKE)
 
     async def _follow_always(self, redis: Redis, call_id: UUID) -> None:
         """Does what operators want. A Redis that is away or was emptied says nothing: what held last holds."""

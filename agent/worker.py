@@ -156,7 +156,9 @@ def http_app(worker: Worker, more: CollectorRegistry) -> web.Application:
         return web.json_response([one.shown() for one in worker.lifelines.calls()])
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(admission.registry) + generate_latest(more), content_type="text/plain")
+        return web.Response(
+            body=generate_latest(admission.registry) + generate_latest(more), content_type="text/plain"
+        )
 
     app = web.Application()
     app.add_routes(

@@ -61,9 +61,7 @@ class Ears:
 class Trial:
     """One recording, of an agent that comes after others when `attempt` is more than 1."""
 
-    def __init__(
-        self, home: Path, paused_by: Iterable[Pauser] = (), *, attempt: int = 1, whole: bool = True
-    ) -> None:
+    def __init__(self, home: Path, paused_by: Iterable[Pauser] = (), *, attempt: int = 1, whole: bool = True) -> None:
         self.home = home
         self.report = Report(attempt)
         self.ears = Ears()

@@ -110,7 +110,7 @@ class Sound:
 def _laid(pieces: Sequence[tuple[Piece, int]]) -> list[_Stretch]:
     """Pieces with their places, in order of these, none over another.
 
-    Where two overlap the one that begins later is heard: the caller talks with that agent, and no more with the other.
+    Where two overlap the one that begins later is heard: the caller talks with that agent, no more with the other.
     """
     found: list[_Stretch] = []
     for piece, start in pieces:

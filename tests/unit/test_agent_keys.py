@@ -80,11 +80,9 @@ async def test_the_key_that_ends_a_number_waits_for_nothing(pad: Pad, monkeypatc
 
 
 async def test_groups_that_were_told_before_are_parts_of_a_card_number_too(pad: Pad) -> None:
-    pad.press("2791198962#")
-    for group in ("4111#", "1111#", "1111#"):
+    for group in ("2791198962#", "4111#", "1111#", "1111#"):
         pad.press(group)
-    for _number in range(4):
-        assert HIDDEN not in await pad.number()
+        assert await pad.number() == group
     pad.press("1111#")
     assert await pad.number() == f"{HIDDEN}#"
     assert pad.told[-5:] == [HIDDEN_KEY] * 5

@@ -85,10 +85,10 @@ async def test_a_file_that_cannot_be_read_keeps_no_other_one(trial: Trial, monke
     bad, good = trial.waits(), trial.waits()
     opened = Path.open
 
-    def refused(path: Path, *how: str) -> object:
+    def refused(path: Path, mode: str) -> object:
         if path.name.startswith(str(bad)):
             raise PermissionError(13, "no", str(path))
-        return opened(path, *how)
+        return opened(path, mode)
 
     monkeypatch.setattr(Path, "open", refused)
     await trial.shipping.sweep()
