@@ -6,12 +6,16 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from cli import checks
+from switchboard.recording_store import RecordingStore
 from switchboard.recordings import RATE
+from switchboard.settings import Settings
 from tests.browser import signed_in, user
 from tests.promises import promise
 from tests.recorded_calls import (
@@ -361,6 +365,21 @@ async def test_a_bucket_that_is_away_is_filled_when_it_is_back(tmp_path: Path) -
             assert server.names() == []
         assert not list((calls.control.home / "recordings").glob("*/*"))
         assert "secret-of-tests" not in calls.everything_written()
+
+
+@promise("recording.s3")
+async def test_doctor_says_whether_the_bucket_answers(tmp_path: Path) -> None:
+    server = s3_server(tmp_path)
+    settings = Settings.model_validate({**server.settings, "SWITCHBOARD_HOME": str(tmp_path), "LIVEKIT_URL": ""})
+    place = checks.Place(tmp_path, None, settings)
+    [away] = await checks._recordings(place)
+    assert not away.ok and "calls" in away.found and "SWITCHBOARD_RECORDINGS_S3" in away.mend
+    store, mine = RecordingStore.of(settings), uuid4()
+    with server.running():
+        [there] = await checks._recordings(place)
+        assert there.ok
+        await store.mark(mine)
+        assert await store.marks() == {mine}
 
 
 @promise("recording.disk")
