@@ -97,8 +97,9 @@ class Shipping:
 
     async def _ship(self, path: Path) -> None:
         try:
-            # Read under the lock, which is held until the file is gone.
-            with spool.claimed(path) as found:
+            with contextlib.ExitStack() as claim:
+                # Read under the lock, which is held until the file is gone.
+                found = await asyncio.to_thread(claim.enter_context, spool.claimed(path))
                 if found is not None:
                     await self._keep(found)
                     spool.done(path)

@@ -3,6 +3,7 @@
 Whatever stops it in between, the daily job takes away the rest, and what comes later of a deleted recording.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,9 +60,13 @@ def waiting(home: Path, recording: UUID) -> list[Path]:
 async def erase(store: RecordingStore, home: Path, recordings: Sequence[UUID]) -> None:
     """Takes away the sound of recordings, and what of it waits below `home` to be shipped. Raises `StoreAway`."""
     for recording in recordings:
-        for path in waiting(home, recording):
-            path.unlink(missing_ok=True)
+        await asyncio.to_thread(_unlink, home, recording)
         await store.erase(recording)
+
+
+def _unlink(home: Path, recording: UUID) -> None:
+    for path in waiting(home, recording):
+        path.unlink(missing_ok=True)
 
 
 async def erase_now_or_later(store: RecordingStore, home: Path, recordings: Sequence[UUID]) -> None:

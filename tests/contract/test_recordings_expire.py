@@ -193,11 +193,14 @@ async def test_sound_whose_facts_were_lost_is_on_record_the_next_day(house: Hous
 
 
 @promise("recording.mended")
-async def test_a_recording_whose_call_nobody_knows_is_over_when_it_has_to_be(house: House) -> None:
+async def test_a_recording_whose_end_or_sound_never_comes_is_not_waited_for_for_ever(house: House) -> None:
     for days_ago, live in ((1.5, True), (2.1, False)):
         call, began = uuid4(), datetime.now(UTC) - timedelta(days=days_ago)
         await house.record(call, fact.RecordingStarted(attempt=1, began_at=began))
         assert (await house.shown(call)).live == live
+    # A host was lost with its disk.
+    for days_ago, state in ((6.9, "storing"), (7.1, "incomplete")):
+        assert (await house.shown(await house.call(days_ago, told=False))).state == state
 
 
 @promise("recording.shared")
