@@ -259,7 +259,7 @@ async def _recordings(place: Place) -> list[Finding]:
     try:
         await RecordingStore.of(place.settings).marks()
     except StoreAway as error:
-        mend = "mend SWITCHBOARD_RECORDINGS_S3_*: the bucket has to be there, and the key to list, read, write and delete"
+        mend = "mend SWITCHBOARD_RECORDINGS_S3_*; the key has to list, read, write and delete in the bucket"
         return [Finding("recordings", f"the bucket {bucket} cannot be read: {error}", mend)]
     return [Finding("recordings", f"the bucket {bucket} answers")]
 
