@@ -355,6 +355,8 @@ async def test_a_bucket_that_is_away_is_filled_when_it_is_back(tmp_path: Path) -
         assert (await calls.raw(phone))[0] == 503
         [waiting] = (calls.control.home / "unshipped").iterdir()
         assert waiting.stat().st_mode & 0o777 == 0o600
+        async with calls.control.http.get(f"http://127.0.0.1:{calls.agent.port}/metrics") as answer:
+            assert re.search(r"switchboard_recordings_waiting_bytes [1-9]", await answer.text())
         with server.running():
             shown = await calls.until_state(phone, "complete", 60)
             assert len(spans((await calls.wav(phone))[:, 0])) == 1
