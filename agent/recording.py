@@ -44,6 +44,7 @@ LAST_WRITE_S = 3.0
 _FOLLOWED = 1_024
 # What may be a card number keeps nothing waiting for longer; the mixer holds a little more.
 LONGEST_WAIT_S = 120.0
+UNKNOWN = "it could not be learned who has paused it, and so nothing was kept: is Redis there?"
 DISK_HANGS = "the disk does not answer"
 BROKE = "a fault of the agent's own: its log says more at recording_failed"
 
@@ -139,7 +140,7 @@ class _Running:
             self._held.add("unknown")
         self._kept_from = 0.0
         self._keys: tuple[float, float] | None = None
-        self._trouble = ""
+        self._troubles: set[str] = set()
         self._over = asyncio.Event()
         self._writing = self._start(self._write_always(), "recording.write")
         self._tasks = {self._writing}
@@ -312,18 +313,19 @@ class _Running:
         start, sound = self._mixer.take(until)
         if not sound:
             return
+        if "unknown" in self._held:
+            self._lost(UNKNOWN)
         try:
             await asyncio.to_thread(self._writer.write, start, sound)
-            self._trouble = ""
         except OSError as error:
             self._lost(error.strerror or type(error).__name__)
 
     def _lost(self, why: str) -> None:
         # Said once for each trouble.
-        if why != self._trouble:
+        if why not in self._troubles:
+            self._troubles.add(why)
             log.warning("recording_incomplete", error=why)
             self._report.add(fact.RecordingIncomplete(reason=why))
-        self._trouble = why
 
     async def end(self, *, over: bool) -> None:
         now = self._now()

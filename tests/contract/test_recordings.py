@@ -17,6 +17,7 @@ from switchboard.recording_store import RecordingStore
 from switchboard.recordings import RATE
 from switchboard.settings import Settings
 from tests.browser import signed_in, user
+from tests.facts import until
 from tests.promises import promise
 from tests.recorded_calls import (
     BEHIND_S,
@@ -355,8 +356,7 @@ async def test_a_bucket_that_is_away_is_filled_when_it_is_back(tmp_path: Path) -
         assert (await calls.raw(phone))[0] == 503
         [waiting] = (calls.control.home / "unshipped").iterdir()
         assert waiting.stat().st_mode & 0o777 == 0o600
-        async with calls.control.http.get(f"http://127.0.0.1:{calls.agent.port}/metrics") as answer:
-            assert re.search(r"switchboard_recordings_waiting_bytes [1-9]", await answer.text())
+        await until(lambda: _told_that_it_waits(calls))
         with server.running():
             shown = await calls.until_state(phone, "complete", 60)
             assert len(spans((await calls.wav(phone))[:, 0])) == 1
@@ -367,6 +367,11 @@ async def test_a_bucket_that_is_away_is_filled_when_it_is_back(tmp_path: Path) -
             assert server.names() == []
         assert not list((calls.control.home / "recordings").glob("*/*"))
         assert "secret-of-tests" not in calls.everything_written()
+
+
+async def _told_that_it_waits(calls: Site) -> bool:
+    async with calls.control.http.get(f"http://127.0.0.1:{calls.agent.port}/metrics") as answer:
+        return bool(re.search(r"switchboard_recordings_waiting_bytes [1-9]", await answer.text()))
 
 
 @promise("recording.s3")

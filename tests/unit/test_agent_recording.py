@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent import mixer, recording, spool
-from agent.recording import DISK_HANGS
+from agent.recording import BROKE, DISK_HANGS, UNKNOWN
 from switchboard import fact
 from switchboard.recordings import Wanted
 from tests.recording_trial import LOUD, Trial
@@ -85,6 +85,7 @@ async def test_an_agent_that_comes_after_others_keeps_nothing_as_long_as_it_cann
     trial.running.resume("ai")
     await trial.hears(0.2)
     assert not any(await trial.kept())
+    assert fact.RecordingIncomplete(reason=UNKNOWN) in trial.report.told
 
 
 async def test_keys_are_one_silence_around_them_as_long_as_they_take(trial: Trial) -> None:
@@ -185,7 +186,7 @@ async def test_a_fault_in_following_what_others_want_is_silence(
     await trial.hears(0.5)
     kept = await trial.kept()
     assert 2 <= sum(kept) <= 5 and not any(kept[-3:])
-    assert trial.report.kinds == ["RecordingIncomplete", "RecordingEnded"]
+    assert trial.report.told[:2] == [fact.RecordingIncomplete(reason=why) for why in (BROKE, UNKNOWN)]
 
 
 async def test_sound_that_nobody_takes_is_told_once_it_is_lost(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
