@@ -10,6 +10,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 HIDDEN = "[card number]"
 SHORTEST, LONGEST = 13, 19
@@ -70,13 +71,19 @@ class _Run:
 def holds_card(digits: str) -> bool:
     """Whether 13 to 19 of the digits in a row make a card number."""
     for start in range(len(digits) - SHORTEST + 1):
-        # No card's number begins with these.
-        if digits[start] in "01789":
-            continue
         for end in range(start + SHORTEST, min(start + LONGEST, len(digits)) + 1):
-            if luhn(digits[start:end]):
+            if _issued(digits[start:end]) and luhn(digits[start:end]):
                 return True
     return False
+
+
+def _issued(number: str) -> bool:
+    """Whether a scheme has numbers that begin so; others, such as those of telephones abroad, are no cards'."""
+    if number[0] == "1":
+        # The airlines' UATP.
+        return len(number) == 15
+    # The large schemes; RuPay and UnionPay; Troy.
+    return number.startswith(("2", "3", "4", "5", "6", "81", "82", "9792"))
 
 
 def luhn(digits: str) -> bool:
@@ -98,14 +105,23 @@ def _without(text: str, runs: list[_Run]) -> str:
     return text
 
 
-class Cards:
-    """Card numbers in one caller's words, also when several turns make one."""
+class _Part(NamedTuple):
+    """Digits of one turn that the next may go on with, and since when they were said."""
 
-    def __init__(self) -> None:
+    digits: str
+    since: float
+
+
+class Cards:
+    """Card numbers in one caller's words, also when several turns make one. Times are of `time.monotonic`."""
+
+    def __init__(self, begun: int = BEGUN) -> None:
+        """`begun`: so many digits of the turns before are the beginning of a number."""
+        self._begun = begun
         self.on_card: Callable[[float], None] = lambda _since: None
-        """Told when a card number was heard, and since when it was being said, in seconds since 1970."""
-        self._before: tuple[str, float] = ("", 0.0)
-        self._now: tuple[str, float] = ("", 0.0)
+        """Told when a card number was heard, and since when it was being said."""
+        self._before: tuple[_Part, ...] = ()
+        self._now: tuple[_Part, ...] = ()
         self._began = 0.0
         self._heard_at = 0.0
 
@@ -119,29 +135,47 @@ class Cards:
         runs = list(_runs(text))
         hidden = [run for run in runs if run.is_card]
         since = began
-        digits, first = self._before if began - self._before[1] < GOES_ON_S else ("", 0.0)
+        before = self._lately(began)
         leads = runs[0] if runs and not _words(text[: runs[0].start]) else None
-        if leads and len(digits) >= BEGUN and holds_card(digits + leads.digits) and leads not in hidden:
+        if (
+            leads
+            and leads not in hidden
+            and _length(before) >= self._begun
+            and holds_card(_digits_of(before) + leads.digits)
+        ):
             hidden.insert(0, leads)
-            since = first
+            since = before[0].since
         if hidden:
             self.on_card(since)
         self._now = self._open(text, runs, hidden, began)
         return _without(text, hidden)
 
-    def _open(self, text: str, runs: list[_Run], hidden: list[_Run], began: float) -> tuple[str, float]:
-        """The digits that the text ends in and that the next turn may go on with, and since when they are said."""
-        if not runs or runs[-1] in hidden or _words(text[runs[-1].end :]):
-            return "", began
-        alone = len(runs) == 1 and not _words(text[: runs[-1].start])
-        digits, since = self._before if alone and began - self._before[1] < GOES_ON_S else ("", began)
-        whole = digits + runs[-1].digits
-        return (whole, since if digits else began) if len(whole) < LONGEST else ("", began)
+    def _lately(self, began: float) -> tuple[_Part, ...]:
+        return tuple(part for part in self._before if began - part.since < GOES_ON_S)
 
-    def dictating(self) -> float | None:
-        """Since when (seconds since 1970) digits are being said that may become a card number; None when none are."""
-        digits, since = self._now
-        return since if len(digits) >= BEGUN and time.monotonic() - self._heard_at < MORE_S else None
+    def _open(self, text: str, runs: list[_Run], hidden: list[_Run], began: float) -> tuple[_Part, ...]:
+        """The digits that the text ends in and that the next turn may go on with."""
+        if not runs or runs[-1] in hidden or _words(text[runs[-1].end :]):
+            return ()
+        alone = len(runs) == 1 and not _words(text[: runs[-1].start])
+        parts = (*(self._lately(began) if alone else ()), _Part(runs[-1].digits, began))
+        # No number that is to come has more of them.
+        while _length(parts[1:]) >= LONGEST - 1:
+            parts = parts[1:]
+        return parts
+
+    def dictating(self, at: float | None = None) -> float | None:
+        """Since when digits are being said, then or now, that may become a card number; None when none are."""
+        at = time.monotonic() if at is None else at
+        return self._now[0].since if _length(self._now) >= BEGUN and at - self._heard_at < MORE_S else None
+
+
+def _digits_of(parts: tuple[_Part, ...]) -> str:
+    return "".join(part.digits for part in parts)
+
+
+def _length(parts: tuple[_Part, ...]) -> int:
+    return sum(len(part.digits) for part in parts)
 
 
 def _words(text: str) -> bool:

@@ -50,7 +50,7 @@ Recognise = Callable[[rtc.AudioFrame], Awaitable[str]]
 
 @dataclass(slots=True)
 class Utterance:
-    """What the caller is saying, from the first sound on."""
+    """What the caller is saying, from the first sound on. Times are of `time.monotonic`."""
 
     began_at: float
     over_agent: bool
@@ -60,7 +60,6 @@ class Utterance:
     asked: bool = False
     text: str | None = None
     sent: str = ""
-    waited_from: float = 0.0
     asked_at: float = 0.0
     read_until: float = 0.0
     failed: bool = False
@@ -90,6 +89,8 @@ class Hearing:
         self.on_audio: Callable[[bytes], None] = lambda _data: None
         """Told the caller's sound (16 bits, 16 kHz) as it comes."""
         self.cards = Cards()
+        self.on_unread: Callable[[float, float], None] = lambda _since, _until: None
+        """Told from when to when the caller said what nobody will know the words of."""
         self._deaf = 0
         self._kept: list[str] = []
         self._utterance: Utterance | None = None
@@ -101,11 +102,19 @@ class Hearing:
 
     @property
     def unread_since(self) -> float | None:
-        """Since when (seconds since 1970) the caller has said what nobody knows the words of yet."""
+        """Since when (by `time.monotonic`) the caller has said what nobody knows the words of yet."""
         said = self._utterance
-        if said is None or (said.asked and said.text is not None):
+        if said is None or (said.asked and said.text is not None and not said.failed):
             return None
         return said.read_until or said.began_at
+
+    @property
+    def undecided_since(self) -> float | None:
+        """Since when the caller has said what may be a card number, or become one."""
+        unread = self.unread_since
+        # Digits wait for the words that follow them, however long those take.
+        digits = self.cards.dictating(unread)
+        return unread if digits is None else digits if unread is None else min(digits, unread)
 
     async def events(self, audio: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[stt.SpeechEvent]:
         """Speech events for the session, as long as there is audio (16 kHz mono)."""
@@ -154,14 +163,14 @@ class Hearing:
         self._voiced = self._voiced + 1 if probability >= SPEECH else 0
         if self._voiced < ONSET_WINDOWS:
             return
-        began = time.time() - self._voiced * WINDOW_S
+        began = time.monotonic() - self._voiced * WINDOW_S
         over_agent = self._mouth.left_s > NEARLY_DONE_S
         self._utterance = Utterance(began, over_agent, bytearray(b"".join(self._recent)))
         self._recent.clear()
         self._voiced = 0
         if not self._mouth.insisting:
             self._mouth.hold(Hold.CALLER_SPEAKS)
-        self._emit(stt.SpeechEventType.START_OF_SPEECH, speech_start_time=began)
+        self._emit(stt.SpeechEventType.START_OF_SPEECH, speech_start_time=_since_1970(began))
 
     def _follow(self, said: Utterance, probability: float, audio: bytes) -> None:
         said.audio += audio
@@ -173,7 +182,7 @@ class Hearing:
             return
         said.silent_windows += 1
         if said.silent_windows == EARLY_WINDOWS:
-            said.ended_at = time.time() - EARLY_WINDOWS * WINDOW_S - LAG_S
+            said.ended_at = time.monotonic() - EARLY_WINDOWS * WINDOW_S - LAG_S
             self._ask(said)
         if said.asked:
             self._maybe_over(said)
@@ -185,15 +194,14 @@ class Hearing:
         said.asked = False
         if len(said.audio) > MAX_UTTERANCE_S * SAMPLE_RATE * 2:
             # A line that is never silent (music, a street) is answered all the same.
-            said.too_long, said.ended_at = True, time.time()
+            said.too_long, said.ended_at = True, time.monotonic()
             self._ask(said)
 
     def _ask(self, said: Utterance) -> None:
         """Asks for the words so far; an earlier question still open is not worth waiting for."""
         if self._asking is not None:
             self._asking.cancel()
-        said.asked, said.text, said.failed, said.waited_from = True, None, False, time.monotonic()
-        said.asked_at = time.time()
+        said.asked, said.text, said.failed, said.asked_at = True, None, False, time.monotonic()
         self._asking = asyncio.create_task(self._transcribe(said), name="hearing.transcribe")
 
     async def _transcribe(self, said: Utterance) -> None:
@@ -225,7 +233,7 @@ class Hearing:
     def _maybe_over(self, said: Utterance) -> None:
         silence = said.silent_windows * WINDOW_S + LAG_S
         if said.text is None:
-            if time.monotonic() - said.waited_from > self._patience_s:
+            if time.monotonic() - said.asked_at > self._patience_s:
                 said.failed = True
                 self._over(said)
             return
@@ -238,6 +246,9 @@ class Hearing:
         """The caller's turn is over: with words it is answered, without them nothing happened."""
         self._utterance = None
         self._mouth.release(Hold.CALLER_SPEAKS)
+        ended = said.ended_at or time.monotonic()
+        if said.failed:
+            self.on_unread(said.read_until or said.began_at, ended)
         # A later look at the same words may find none; what was understood before still counts.
         text = said.text or said.sent
         if text and (said.sent or not (said.over_agent and is_backchannel(text))):
@@ -246,7 +257,7 @@ class Hearing:
         elif said.failed:
             self._deaf += 1
             self.on_deaf(self._deaf)
-        self._emit(stt.SpeechEventType.END_OF_SPEECH, speech_end_time=said.ended_at or time.time())
+        self._emit(stt.SpeechEventType.END_OF_SPEECH, speech_end_time=_since_1970(ended))
 
     def _finished(self, text: str) -> None:
         # A turn that ends while the agent may not be interrupted would be dropped: it is kept until then.
@@ -261,7 +272,7 @@ class Hearing:
         if said is None:
             return
         if not said.asked:
-            said.ended_at = time.time()
+            said.ended_at = time.monotonic()
             self._ask(said)
         if self._asking is not None:
             await asyncio.wait([self._asking], timeout=within_s)
@@ -297,3 +308,8 @@ class Hearing:
             self._events.put_nowait(event)
         except asyncio.QueueFull:
             log.exception("speech_event_dropped", kind=str(kind))
+
+
+def _since_1970(at: float) -> float:
+    """A time of `time.monotonic` by the clock that the session goes by."""
+    return time.time() - (time.monotonic() - at)

@@ -9,11 +9,11 @@ from typing import Any
 import structlog
 from livekit import rtc
 
-from agent.cards import redacted
 from agent.ending import Ending, Reason
+from agent.keys import Keys
 from agent.mouth import Hold, Mouth
 from switchboard.call import REJOIN_S, Caller
-from switchboard.fact import Body, Dtmf, HoldChanged
+from switchboard.fact import Body, HoldChanged
 
 log = structlog.get_logger(__name__)
 
@@ -26,11 +26,6 @@ POLL_S = 0.5
 # Which of the two is told first is not settled.
 CUT_TELLS_S = 0.3
 CUT_LASTS_S = 15.0
-# Keys pressed together are one number.
-KEYS_TOGETHER_S = 2.0
-MAX_KEYS = 64
-# A key of a card number.
-HIDDEN_KEY = "x"
 
 
 class Line:
@@ -50,14 +45,12 @@ class Line:
         self._caller = caller
         self._mouth = mouth
         self._tell = tell
-        self._on_keys = on_keys
+        self._keys = Keys(tell, on_keys)
         self._ending = ending
         self.on_key: Callable[[], None] = lambda: None
         """Told of each key at once."""
         self._active = asyncio.Event()
         self._back = asyncio.Event()
-        self._keys = ""
-        self._keys_timer: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._cut_at = float("-inf")
         self.on_hold = False
@@ -81,17 +74,15 @@ class Line:
             self._gone(self._wait_for_return(REJOIN_S))
 
     def detach(self) -> None:
-        keys, self._keys = self._keys, ""
-        self._told_keys(keys)
+        self._keys.close()
         self._room.off("participant_attributes_changed", self._attributes_changed)
         self._room.off("participant_disconnected", self._disconnected)
         self._room.off("participant_connected", self._connected)
         self._room.off("sip_dtmf_received", self._key)
         self._room.off("reconnecting", self._cut)
         self._room.off("reconnected", self._cut)
-        for timer in (self._keys_timer, self._leaving):
-            if timer is not None:
-                timer.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
 
     @property
     def participant(self) -> rtc.RemoteParticipant | None:
@@ -164,23 +155,7 @@ class Line:
             return
         self.on_key()
         self.touched_at = time.monotonic()
-        self._keys = (self._keys + event.digit[:1])[-MAX_KEYS:]
-        if self._keys_timer is not None:
-            self._keys_timer.cancel()
-        wait = 0.0 if event.digit == "#" else KEYS_TOGETHER_S
-        self._keys_timer = asyncio.get_running_loop().call_later(wait, self._keys_done)
-
-    def _keys_done(self) -> None:
-        keys, self._keys = self._keys, ""
-        if keys:
-            self._on_keys(self._told_keys(keys))
-
-    def _told_keys(self, keys: str) -> str:
-        """Reports keys, when they are all there: before, nobody knows of what. Returns what may be known of them."""
-        shown = redacted(keys)
-        for key in keys:
-            self._tell(Dtmf(digit=key if shown == keys else HIDDEN_KEY))
-        return shown
+        self._keys.press(event.digit[:1])
 
     async def watch_hold(self) -> None:
         """Notices a line on hold by packets that stop, and its return; runs as long as the call."""

@@ -112,6 +112,11 @@ class Mixer:
         self._voice = _Side()
         self._silences: list[_Silence] = []
 
+    @property
+    def full(self) -> bool:
+        """Nobody has taken anything for so long that each frame that comes pushes out an old one."""
+        return len(self._waiting) == MOST_FRAMES
+
     def heard(self, at: float, data: bytes) -> None:
         """16 kHz mono of the caller's that has come just now, `at`."""
         samples = np.frombuffer(data, "<i2")

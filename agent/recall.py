@@ -40,12 +40,14 @@ class Past:
     """What other agents reported of the call, in the order in which it happened; nothing for a call's first agent.
 
     `unshipped`: what is in a file, and as far as is known not on its way to the record. `earlier`: what was said in
-    the conversation and not in this call; None for a call that is a conversation of its own.
+    the conversation and not in this call; None for a call that is a conversation of its own. `whole`: Redis has
+    answered, so that there is no other agent of whom nothing is known.
     """
 
     facts: tuple[Fact, ...] = ()
     unshipped: tuple[Fact, ...] = ()
     earlier: Earlier | None = None
+    whole: bool = True
 
     @property
     def began(self) -> datetime | None:
@@ -163,24 +165,26 @@ async def _of_call(settings: Settings, metadata: DispatchMetadata) -> Past:
             done, late = await asyncio.wait(sources, timeout=LONGEST_S - DEADLINE_S)
         for task in late:
             log.warning("recall_late", source=task.get_name())
-        kept, filed = ((task.result() if task.done() else []) for task in sources)
+        kept, filed = (task.result() if task.done() else None for task in sources)
     finally:
         for task in sources:
             task.cancel()
-    shipped = {one.id for one in kept}
+    shipped = {one.id for one in kept or []}
     return Past(
-        tuple(in_order([*kept, *filed], metadata.attempt)),
-        tuple(in_order((one for one in filed if one.id not in shipped), metadata.attempt)),
+        tuple(in_order([*(kept or []), *(filed or [])], metadata.attempt)),
+        tuple(in_order((one for one in filed or [] if one.id not in shipped), metadata.attempt)),
+        whole=kept is not None,
     )
 
 
-async def _kept(redis_url: str, call_id: UUID) -> list[Fact]:
+async def _kept(redis_url: str, call_id: UUID) -> list[Fact] | None:
+    """What is in Redis; None when it does not answer."""
     async with stream.connect(redis_url, timeout_s=LONGEST_S) as redis:
         try:
             return await stream.carried(redis, call_id)
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("recall_without_redis", error=str(error))
-            return []
+            return None
 
 
 def _filed(home: Path, call_id: UUID) -> list[Fact]:

@@ -1,6 +1,7 @@
 """What happens in a call, as facts: each goes to the call's file and from there to the stream."""
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -45,7 +46,10 @@ class Report:
         self.conversation_id = conversation_id
         self.call_id = call_id
         self.attempt = attempt
-        self.began = min(past.began or datetime.now(UTC), datetime.now(UTC))
+        now = datetime.now(UTC)
+        self.began = min(past.began or now, now)
+        self.zero = time.monotonic() - (now - self.began).total_seconds()
+        """When the call began, by a clock that nobody sets (`time.monotonic`)."""
         self.turns = past.turns
         self._latencies: dict[str, list[float]] = defaultdict(list)
 

@@ -25,7 +25,11 @@ CLOSE_S = 10.0
 async def _run(settings: Settings) -> None:
     store = RecordingStore.of(settings)
     # Shipping ends last: calls that are cut as the worker ends leave sound as well.
-    async with Shipping.opened(settings, store), Worker.opened(settings) as worker, _http(settings, worker):
+    async with (
+        Shipping.opened(settings, store) as shipping,
+        Worker.opened(settings) as worker,
+        _http(settings, worker, shipping),
+    ):
         stop, hurry = _signals()
         serving = asyncio.create_task(worker.server.run(), name="agent.server")
         try:
@@ -76,8 +80,8 @@ async def _drain(worker: Worker, hurry: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _http(settings: Settings, worker: Worker) -> AsyncIterator[None]:
-    runner = web.AppRunner(http_app(worker), access_log=None)
+async def _http(settings: Settings, worker: Worker, shipping: Shipping) -> AsyncIterator[None]:
+    runner = web.AppRunner(http_app(worker, shipping.registry), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.agent_port).start()

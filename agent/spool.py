@@ -22,7 +22,9 @@ PIECE_S = 60
 # What may wait here while the store is away, eighteen hours of sound, and what is left of the disk to others.
 MOST_BYTES = 4 * 1024**3
 LEFT_FREE = 256 * 1024**2
+FULL = "4 GiB of sound wait for the store of recordings: mend what the worker's log names at recordings_wait"
 _LONGEST_HEAD = 1_024
+_MOST_AT_ONCE = PIECE_S * RATE * FRAME_BYTES
 
 
 class Head(BaseModel):
@@ -64,6 +66,11 @@ class Writer:
 
     def write(self, start: int, sound: bytes) -> None:
         """Appends sound that begins with the sample `start`; on an error what is on disk ends before it."""
+        # After a disk that hung it may be minutes, and a file is read whole.
+        for at in range(0, len(sound), _MOST_AT_ONCE):
+            self._append(start + at // FRAME_BYTES, sound[at : at + _MOST_AT_ONCE])
+
+    def _append(self, start: int, sound: bytes) -> None:
         file = self._file
         if file is None or start != self._next or start >= self._until:
             self.close()
@@ -114,16 +121,25 @@ def _room(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             sizes += path.stat().st_size
     if sizes > MOST_BYTES:
-        raise OSError(EDQUOT, os.strerror(EDQUOT))
+        raise OSError(EDQUOT, FULL)
 
 
-def waiting(home: Path) -> list[Path]:
+class File(NamedTuple):
+    """A file of sound. `written_at`: when the last of it was, in seconds since 1970."""
+
+    path: Path
+    written_at: float
+    bytes: int
+
+
+def waiting(home: Path) -> list[File]:
     """The files there are, oldest first."""
-    found: list[tuple[float, Path]] = []
+    found: list[File] = []
     for path in (home / SPOOL).glob("*.sound"):
         with contextlib.suppress(FileNotFoundError):
-            found.append((path.stat().st_mtime, path))
-    return [path for _at, path in sorted(found)]
+            status = path.stat()
+            found.append(File(path, status.st_mtime, status.st_size))
+    return sorted(found, key=lambda one: one.written_at)
 
 
 @contextlib.contextmanager
@@ -145,7 +161,7 @@ def claimed(path: Path) -> Iterator[Waiting | None]:
             yield None
             return
         line = file.readline(_LONGEST_HEAD)
-        sound = file.read(PIECE_S * 4 * RATE * FRAME_BYTES)
+        sound = file.read(2 * _MOST_AT_ONCE)
         yield _read(line, sound)
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import structlog
 from aiohttp import web
 from livekit.agents.ipc.job_executor import JobExecutor
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import RedisError
 
 from agent import entry, nursery
@@ -137,8 +137,11 @@ async def _beating(redis_url: str, worker: str) -> AsyncIterator[None]:
                 await redis.delete(key)
 
 
-def http_app(worker: Worker) -> web.Application:
-    """`/ready` is 200 when a call can be taken, else 503; `/health` is always 200; `/calls` says what runs where."""
+def http_app(worker: Worker, more: CollectorRegistry) -> web.Application:
+    """`/ready` is 200 when a call can be taken, else 503; `/health` is always 200; `/calls` says what runs where.
+
+    `/metrics` are the worker's and `more`.
+    """
     admission = worker.admission
 
     async def ready(_request: web.Request) -> web.Response:
@@ -153,7 +156,9 @@ def http_app(worker: Worker) -> web.Application:
         return web.json_response([one.shown() for one in worker.lifelines.calls()])
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(admission.registry), content_type="text/plain")
+        return web.Response(
+            body=generate_latest(admission.registry) + generate_latest(more), content_type="text/plain"
+        )
 
     app = web.Application()
     app.add_routes(

@@ -28,6 +28,7 @@ from local.stack import outside, reachable
 from local.state import Supervised
 from switchboard.endpoints import LOCAL, endpoints
 from switchboard.outbound import Outbound
+from switchboard.recording_store import RecordingStore, StoreAway
 from switchboard.settings import Settings, SettingsError
 from webhook.app import allowed_of, persona_api_of
 from webhook.personas import Failed
@@ -251,6 +252,18 @@ async def _model(session: aiohttp.ClientSession, base: str, key: str, setting: s
     return Finding(name, f"{base} answers {status}", "" if status < 500 else "see that server's log")
 
 
+async def _recordings(place: Place) -> list[Finding]:
+    bucket = place.settings.recordings_bucket
+    if not bucket:
+        return []
+    try:
+        await RecordingStore.of(place.settings).marks()
+    except StoreAway as error:
+        mend = "mend SWITCHBOARD_RECORDINGS_S3_*; the key has to list, read, write and delete in the bucket"
+        return [Finding("recordings", f"the bucket {bucket} cannot be read: {error}", mend)]
+    return [Finding("recordings", f"the bucket {bucket} answers")]
+
+
 async def _webhook(place: Place) -> list[Finding]:
     if not (place.runs("webhook") or place.knows("webhook_url")):
         return []
@@ -357,5 +370,5 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
 
 _CHECKS: tuple[Check, ...] = (
     *(_versions, _bundled, _home, _keys, _stack, _server, _redis, _postgres),
-    *(_models, _webhook, _persona_api, _control, _phone, _trunks),
+    *(_models, _recordings, _webhook, _persona_api, _control, _phone, _trunks),
 )

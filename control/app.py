@@ -101,7 +101,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             forgetting = Forgetting(jobs, Ledger(settings.home))
             await _prepare(database, settings, forgetting)
             gatekeeper = Gatekeeper(database, settings.internal_token.get_secret_value())
-            recording = asyncio.create_task(Recorder(redis, database, forgetting).run(), name="recording")
+            recording = asyncio.create_task(Recorder(redis, database, forgetting, jobs).run(), name="recording")
             try:
                 throttle = Throttle(quick)
                 yield Parts(

@@ -19,6 +19,8 @@ from control.conversations.log import QUERIES, Forgotten, append_in
 from control.db.pool import REFUSED, Connection, Database, DatabaseAway, storable
 from control.forgetting.forgetting import Forgetting
 from control.forgetting.tables import QUERIES as FORGETTING
+from control.jobs.job import Jobs
+from control.recordings.deletion import erase_late
 from switchboard import stream
 from switchboard.fact import MAX_BYTES, Fact
 
@@ -58,10 +60,11 @@ class Entry:
 class Recorder:
     """Runs until it is cancelled; whatever is away, it tries again with growing pauses."""
 
-    def __init__(self, redis: Redis, database: Database, forgetting: Forgetting) -> None:
+    def __init__(self, redis: Redis, database: Database, forgetting: Forgetting, jobs: Jobs) -> None:
         self._redis = redis
         self._database = database
         self._forgetting = forgetting
+        self._jobs = jobs
         self._pause_s = FIRST_PAUSE_S
 
     async def run(self) -> None:
@@ -160,6 +163,7 @@ class Recorder:
         kept = [fact for fact in facts if storable(fact.conversation_id) not in forgotten]
         if kept:
             RECORDED.inc(len(await append_in(connection, kept)))
+            await erase_late(connection, self._jobs, kept)
         refused = [fact for fact in facts if storable(fact.conversation_id) in forgotten]
         for fact in refused:
             if await connection.fetchval(QUERIES["set_aside"], fact.id, "forgotten", b"") is not None:

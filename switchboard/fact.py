@@ -245,7 +245,7 @@ class RecordingResumed(Body):
 
 
 class RecordingRedacted(Body):
-    """What was said from `offset_s` on for `seconds` is silence: a card number, or while keys were pressed."""
+    """What was said from `offset_s` on for `seconds` is silence: what is or may be a card number, or keys."""
 
     kind: Literal["recording_redacted"] = "recording_redacted"
     why: Literal["card", "keys"]

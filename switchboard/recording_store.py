@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import av
@@ -23,6 +24,7 @@ FOLDER = "recordings"
 REQUEST_S = 15.0
 GIVE_UP_S = 20.0
 _DELETED_AT_ONCE = 500
+_MARKS = "installations"
 
 
 class StoreAway(Exception):
@@ -31,6 +33,25 @@ class StoreAway(Exception):
 
 class NoSuchPiece(Exception):
     """The piece is not there (any more)."""
+
+
+class DamagedPiece(Exception):
+    """The piece is there, and is no sound; the text says what is wrong with it."""
+
+
+class Kept(NamedTuple):
+    """What is there of a recording: when the newest was put, where it ends, and its size there."""
+
+    put_at: datetime
+    until: datetime
+    bytes: int
+
+    def and_also(self, other: Self) -> Self:
+        return self._replace(
+            put_at=max(self.put_at, other.put_at),
+            until=max(self.until, other.until),
+            bytes=self.bytes + other.bytes,
+        )
 
 
 class RecordingStore:
@@ -69,10 +90,10 @@ class RecordingStore:
 
     async def pieces(self, recording: UUID) -> list[Piece]:
         """What is there of a recording, in the order of time."""
-        return sorted([piece async for piece, _at in self._listed(f"{recording}/")])
+        return sorted([piece async for piece, _kept in self._listed(f"{recording}/")])
 
     async def read(self, piece: Piece) -> bytes:
-        """The sound of a piece. Raises `NoSuchPiece`."""
+        """The sound of a piece. Raises `NoSuchPiece` and `DamagedPiece`."""
         try:
             with _named():
                 answer = await obstore.get_async(self._store, piece.key)
@@ -93,20 +114,39 @@ class RecordingStore:
             await asyncio.to_thread(shutil.rmtree, self._folder / str(recording), ignore_errors=True)
         return len(pieces)
 
-    async def recordings(self) -> dict[UUID, datetime]:
-        """All recordings of which something is there, with the time at which the newest of it was put."""
-        found: dict[UUID, datetime] = {}
-        async for piece, at in self._listed(None):
-            found[piece.recording] = max(found.get(piece.recording, at), at)
+    async def recordings(self) -> dict[UUID, Kept]:
+        """All recordings of which something is there."""
+        found: dict[UUID, Kept] = {}
+        async for piece, one in self._listed(None):
+            before = found.get(piece.recording)
+            found[piece.recording] = one if before is None else before.and_also(one)
         return found
 
-    async def _listed(self, prefix: str | None) -> AsyncIterator[tuple[Piece, datetime]]:
+    async def mark(self, installation: UUID) -> None:
+        """Leaves word that this installation keeps recordings here."""
+        key = f"{_MARKS}/{installation}"
+        with _named():
+            await obstore.put_async(self._store, key, b"Switchboard keeps recordings here.\n")
+            if self._folder is not None:
+                (self._folder / key).chmod(0o600)
+
+    async def marks(self) -> set[UUID]:
+        """All installations that have kept recordings here."""
+        found = set()
+        with _named():
+            async for some in obstore.list(self._store, f"{_MARKS}/"):
+                for meta in some:
+                    with contextlib.suppress(ValueError):
+                        found.add(UUID(meta["path"].rpartition("/")[2]))
+        return found
+
+    async def _listed(self, prefix: str | None) -> AsyncIterator[tuple[Piece, Kept]]:
         with _named():
             async for some in obstore.list(self._store, prefix):
                 for meta in some:
                     piece = Piece.of(meta["path"])
                     if piece is not None:
-                        yield piece, meta["last_modified"]
+                        yield piece, Kept(meta["last_modified"], piece.end, meta["size"])
 
 
 def _of_a_bucket(settings: Settings) -> dict[str, str]:
@@ -168,10 +208,10 @@ def packed(sound: bytes) -> bytes:
 
 
 def unpacked(data: bytes, samples: int) -> bytes:
-    """The sound in FLAC, of this length whatever is in there. Raises `StoreAway` when it cannot be read."""
+    """The sound in FLAC, of this length whatever is in there. Raises `DamagedPiece`."""
     try:
         with av.open(io.BytesIO(data), "r") as container:
             sound = b"".join(frame.to_ndarray().astype("<i2").tobytes() for frame in container.decode(audio=0))
-    except av.FFmpegError as error:
-        raise StoreAway(f"a piece cannot be read: {_line(error)}") from None
+    except (av.FFmpegError, ValueError) as error:
+        raise DamagedPiece(_line(error)) from None
     return sound[: samples * FRAME_BYTES].ljust(samples * FRAME_BYTES, b"\0")

@@ -58,6 +58,10 @@ class Piece:
         return _EPOCH + timedelta(microseconds=self.start_us)
 
     @property
+    def end(self) -> datetime:
+        return self.start + timedelta(seconds=self.seconds)
+
+    @property
     def seconds(self) -> float:
         return self.samples / RATE
 

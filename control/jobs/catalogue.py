@@ -25,6 +25,7 @@ CATALOGUE = catalogue(
         Job("clean_up", housekeeping.clean_up, Queue.HOUSEKEEPING),
         Job("expire", housekeeping.expire, Queue.HOUSEKEEPING),
         Job("expire_recordings", deletion.expire, Queue.HOUSEKEEPING),
+        Job(deletion.ERASE, deletion.erase_one),
         Job(forgetting.KIND, forgetting.forget, limit_s=500.0),
     )
 )

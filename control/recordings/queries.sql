@@ -37,15 +37,23 @@ SELECT r.id, r.call_id, r.conversation_id, r.started_at, r.paused_by, r.bytes, r
     r.started_at + make_interval(days => COALESCE(r.keep_days, $1::int)) AS expires_at,
     CASE WHEN r.incomplete IS NOT NULL THEN r.incomplete
         WHEN r.agents > 1 THEN 'an agent was lost'
-        WHEN r.ended_at IS NULL AND c.ended_at IS NOT NULL THEN 'its agent was lost' END AS missing,
+        WHEN r.ended_at IS NULL AND NOT so.live THEN 'its agent was lost'
+        WHEN so.lost THEN 'some of the sound never came' END AS missing,
     CASE WHEN r.deleted_at IS NOT NULL THEN 'deleted'
-        WHEN r.ended_at IS NULL AND c.ended_at IS NULL THEN
-            CASE WHEN cardinality(r.paused_by) > 0 THEN 'paused' ELSE 'recording' END
-        WHEN r.ended_at IS NOT NULL AND COALESCE(r.sound_until, r.started_at) < r.ended_at - interval '1 second'
-            AND r.incomplete IS NULL THEN 'storing'
-        WHEN r.incomplete IS NOT NULL OR r.agents > 1 OR r.ended_at IS NULL THEN 'incomplete'
+        WHEN so.live THEN CASE WHEN cardinality(r.paused_by) > 0 THEN 'paused' ELSE 'recording' END
+        WHEN so.short AND NOT so.lost AND r.incomplete IS NULL THEN 'storing'
+        WHEN r.incomplete IS NOT NULL OR r.agents > 1 OR r.ended_at IS NULL OR so.lost THEN 'incomplete'
         ELSE 'complete' END AS state
-FROM recordings r LEFT JOIN calls c ON c.id = r.call_id
+FROM recordings r LEFT JOIN calls c ON c.id = r.call_id,
+    LATERAL (
+        SELECT
+            -- Of a call that nobody knows the end is not known either: it is over when it has to be.
+            r.ended_at IS NULL AND c.ended_at IS NULL AND r.started_at > now() - interval '2 days' AS live,
+            r.deleted_at IS NULL
+                AND COALESCE(r.sound_until, r.started_at) < r.ended_at - interval '1 second' AS short
+    ) seen,
+    -- What has not come for so long was lost with the disk it waited on.
+    LATERAL (SELECT seen.live, seen.short, seen.short AND r.ended_at < now() - interval '7 days' AS lost) so
 WHERE ($2::uuid IS NULL OR r.id = $2)
     AND ($3::uuid IS NULL OR r.call_id = $3)
     AND ($4::text IS NULL OR r.conversation_id = $4)
@@ -64,6 +72,9 @@ WHERE NOT EXISTS (
 -- to_delete: those of these calls that have one
 SELECT call_id, conversation_id FROM recordings WHERE call_id = ANY($1::uuid[]) AND deleted_at IS NULL ORDER BY call_id;
 
+-- deleted_among: those of these recordings that were deleted
+SELECT id FROM recordings WHERE id = ANY($1::uuid[]) AND deleted_at IS NOT NULL;
+
 -- expired_recordings: those whose time is over, but not while their call runs
 SELECT r.call_id, r.conversation_id FROM recordings r LEFT JOIN calls c ON c.id = r.call_id
 WHERE r.deleted_at IS NULL AND r.started_at + make_interval(days => COALESCE(r.keep_days, $1::int)) <= now()
@@ -72,6 +83,17 @@ WHERE r.deleted_at IS NULL AND r.started_at + make_interval(days => COALESCE(r.k
     AND NOT EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to(r.conversation_id, 'UTF8')))
 ORDER BY r.started_at LIMIT $2;
 
--- unwanted: of these, those that were deleted, and those that nobody knows and that are older than anything kept
+-- unwanted: of these, those that were deleted; and, when all are this installation's, those that nobody knows and that
+-- are older than anything kept
 SELECT asked.id FROM unnest($1::uuid[], $2::timestamptz[]) AS asked (id, at) LEFT JOIN recordings r ON r.id = asked.id
-WHERE r.deleted_at IS NOT NULL OR (r.id IS NULL AND asked.at < now() - make_interval(days => $3::int));
+WHERE r.deleted_at IS NOT NULL OR ($4 AND r.id IS NULL AND asked.at < now() - make_interval(days => $3::int));
+
+-- mend_recordings: rows as what is kept says. Not while facts of it are on their way, which would count twice then; one
+-- that comes later still is mended the next time
+UPDATE recordings r SET sound_until = GREATEST(r.sound_until, kept.until), bytes = kept.bytes
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bigint[]) AS kept (id, put_at, until, bytes)
+WHERE r.id = kept.id AND r.deleted_at IS NULL AND kept.put_at < now() - interval '1 hour'
+    AND (r.bytes <> kept.bytes OR COALESCE(r.sound_until, '-infinity') < kept.until);
+
+-- installation: which this is
+SELECT id FROM installation;

@@ -17,7 +17,7 @@ from control.errors import Conflict, NotFound, OutOfRange, Unavailable, document
 from control.fields import Text
 from control.recordings import recordings
 from control.recordings.deletion import erase_now_or_later, mark_deleted
-from control.recordings.pausing import steer
+from control.recordings.pausing import live, steer
 from control.recordings.recordings import Filter, Recording, State
 from control.recordings.sound import TYPE, NotThere, Sound, Span, asked
 from switchboard.recording_store import StoreAway
@@ -155,7 +155,7 @@ async def _steered(request: Request, actor: Actor, call_id: UUID, *, paused: boo
     days = parts.settings.recordings_days
     async with parts.database.transaction() as connection:
         # Looked for before it is written down that somebody wants it.
-        await recordings.of_call(connection, call_id, days)
+        await live(connection, call_id, days)
         await audit(connection, actor, "recording.pause" if paused else "recording.resume", str(call_id))
     return RecordingOut.of(await steer(parts.database, parts.redis, call_id, days, paused=paused))
 

@@ -4,10 +4,15 @@ import hashlib
 import re
 import struct
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
-from switchboard.recording_store import NoSuchPiece, RecordingStore, StoreAway
+import structlog
+
+from switchboard.recording_store import DamagedPiece, NoSuchPiece, RecordingStore, StoreAway
 from switchboard.recordings import CHANNELS, FRAME_BYTES, RATE, Piece
+
+log = structlog.get_logger(__name__)
 
 TYPE = "audio/wav"
 _HEAD_BYTES = 44
@@ -33,22 +38,28 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    piece: Piece
-    start: int  # in samples of the recording
+class _Stretch:
+    """What is heard of a piece, from `start` to `end` in samples of the recording; the piece begins at `origin`."""
 
-    @property
-    def end(self) -> int:
-        return self.start + self.piece.samples
+    piece: Piece
+    origin: int
+    start: int
+    end: int
+
+    def between(self, start: int, end: int) -> list[Self]:
+        """The part of it that lies there, if any."""
+        first, last = max(self.start, start), min(self.end, end)
+        return [replace(self, start=first, end=last)] if first < last else []
 
 
 class Sound:
     """A recording's file. `started_us`: when it begins, in microseconds since 1970."""
 
     def __init__(self, pieces: Sequence[Piece], started_us: int) -> None:
-        self._places = [_Place(one, _samples(one.start_us - started_us)) for one in sorted(pieces)]
-        self._samples = max((place.end for place in self._places), default=0)
-        names = [str(started_us), *(place.piece.key for place in self._places)]
+        pieces = sorted(pieces)
+        self._stretches = _laid([(one, _samples(one.start_us - started_us)) for one in pieces])
+        self._samples = max((one.end for one in self._stretches), default=0)
+        names = [str(started_us), *(one.key for one in pieces)]
         self.etag = f'"{hashlib.sha256(" ".join(names).encode()).hexdigest()[:32]}"'
 
     @property
@@ -80,19 +91,39 @@ class Sound:
         yield self.head[span.start : span.end]
         start, end = max(span.start - _HEAD_BYTES, 0), span.end - _HEAD_BYTES
         at = start
-        for place in self._places:
-            first, last = place.start * FRAME_BYTES, place.end * FRAME_BYTES
+        for one in self._stretches:
+            first, last = one.start * FRAME_BYTES, min(one.end * FRAME_BYTES, end)
             if last <= at or first >= end:
                 continue
-            for some in _silence(min(first, end) - at):
+            for some in _silence(first - at):
                 yield some
             at = max(at, first)
-            sound = await _sound(store, place.piece)
-            for cut in range(at - first, min(last, end) - first, _SENT_AT_ONCE):
-                yield sound[cut : min(cut + _SENT_AT_ONCE, end - first)]
-            at = min(last, end)
+            sound = await _sound(store, one.piece)
+            origin = one.origin * FRAME_BYTES
+            for cut in range(at - origin, last - origin, _SENT_AT_ONCE):
+                yield sound[cut : min(cut + _SENT_AT_ONCE, last - origin)]
+            at = last
         for some in _silence(end - at):
             yield some
+
+
+def _laid(pieces: Sequence[tuple[Piece, int]]) -> list[_Stretch]:
+    """Pieces with their places, in order of these, none over another.
+
+    Where two overlap the one that begins later is heard: the caller talks with that agent, no more with the other.
+    """
+    found: list[_Stretch] = []
+    for piece, start in pieces:
+        one = _Stretch(piece, start, start, start + piece.samples)
+        under: list[_Stretch] = []
+        while found and found[-1].end > one.start:
+            under.insert(0, found.pop())
+        for before in under:
+            found += before.between(0, one.start)
+        found.append(one)
+        for before in under:
+            found += before.between(one.end, before.end)
+    return found
 
 
 async def _sound(store: RecordingStore, piece: Piece) -> bytes:
@@ -100,6 +131,10 @@ async def _sound(store: RecordingStore, piece: Piece) -> bytes:
         return await store.read(piece)
     except NoSuchPiece:
         raise StoreAway("a piece went while it was being listened to") from None
+    except DamagedPiece as error:
+        # All else can be heard.
+        log.error("recording_piece_damaged", piece=piece.key, error=str(error))  # noqa: TRY400 (it says it all)
+        return bytes(piece.samples * FRAME_BYTES)
 
 
 def _silence(length: int) -> Sequence[bytes]:

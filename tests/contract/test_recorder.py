@@ -47,8 +47,9 @@ class Bench:
         """A recorder with connections of its own, as in a process of its own."""
         redis = stream.connect(self.server.url, timeout_s=5)
         async with open_database(self.url) as database:
-            forgetting = Forgetting(PostgresJobs(database, redis), Ledger(self.home))
-            task = asyncio.create_task(Recorder(redis, database, forgetting).run())
+            jobs = PostgresJobs(database, redis)
+            recorder = Recorder(redis, database, Forgetting(jobs, Ledger(self.home)), jobs)
+            task = asyncio.create_task(recorder.run())
             try:
                 yield task
             finally:

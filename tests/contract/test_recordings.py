@@ -6,13 +6,18 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from cli import checks
+from switchboard.recording_store import RecordingStore
 from switchboard.recordings import RATE
+from switchboard.settings import Settings
 from tests.browser import signed_in, user
+from tests.facts import until
 from tests.promises import promise
 from tests.recorded_calls import (
     BEHIND_S,
@@ -180,6 +185,8 @@ async def test_an_operator_pauses_and_resumes_and_the_time_is_kept(calls: Site) 
     assert first[1] <= pauses["recording_paused"] + 0.01 and last[0] >= pauses["recording_resumed"] - 0.01
     late = await calls.control.request("POST", f"{path}/pause")
     assert (late.status, late.body["code"]) == (409, "conflict")
+    asked = await calls.control.request("GET", f"/audit?action=recording.pause&subject={phone.call_id}")
+    assert len(asked.body["audit"]) == 2
 
 
 PAUSES = ("recording_paused", "recording_resumed")
@@ -224,8 +231,11 @@ async def test_a_card_number_is_in_no_text_and_in_no_sound(calls: Site) -> None:
     events = await calls.until_event(phone, "recording_redacted")
     ended = time.time()
     await calls.until_event(phone, "item", times=3)
-    for key in CARD.replace(" ", ""):
-        await phone.room.local_participant.publish_dtmf(code=int(key), digit=key)
+    for group in CARD.split():
+        for key in group:
+            await phone.room.local_participant.publish_dtmf(code=int(key), digit=key)
+        # Longer than keys pressed together have between them.
+        await asyncio.sleep(2.3)
     events = await calls.until_event(phone, "dtmf", times=16)
     await phone.type(f"The card again: {CARD.replace(' ', '-')}")
     events = await calls.until_event(phone, "item", times=7)
@@ -239,6 +249,20 @@ async def test_a_card_number_is_in_no_text_and_in_no_sound(calls: Site) -> None:
     # Spelled in any way, in facts, files of facts and logs.
     assert not re.search(r"1[\W_]*1[\W_]*1[\W_]*1[\W_]*1[\W_]*1[\W_]*1", said)
     assert not re.search(r"4111[ -]?1111", calls.everything_written())
+
+
+@promise("recording.unread")
+async def test_what_was_said_and_not_understood_is_silence(calls: Site) -> None:
+    phone, _heard = await calls.greeted()
+    await phone.play(tone(0.3))
+    await asyncio.sleep(1.0)
+    await calls.agent.script("failures", {"stt": "error"})
+    await calls.agent.say(phone, f"I would like to pay with my card and the number of it is {CARD.replace(' ', '')}")
+    await calls.until_event(phone, "recording_redacted")
+    await calls.agent.script("failures", {"stt": None})
+    recording = await calls.ended(phone)
+    [(start, _end)] = spans((await calls.wav(phone))[:, 0])
+    assert start + started(recording) == pytest.approx(phone.sent[0], abs=WAY_S)
 
 
 @promise("recording.ranges")
@@ -332,6 +356,7 @@ async def test_a_bucket_that_is_away_is_filled_when_it_is_back(tmp_path: Path) -
         assert (await calls.raw(phone))[0] == 503
         [waiting] = (calls.control.home / "unshipped").iterdir()
         assert waiting.stat().st_mode & 0o777 == 0o600
+        await until(lambda: _told_that_it_waits(calls))
         with server.running():
             shown = await calls.until_state(phone, "complete", 60)
             assert len(spans((await calls.wav(phone))[:, 0])) == 1
@@ -342,6 +367,26 @@ async def test_a_bucket_that_is_away_is_filled_when_it_is_back(tmp_path: Path) -
             assert server.names() == []
         assert not list((calls.control.home / "recordings").glob("*/*"))
         assert "secret-of-tests" not in calls.everything_written()
+
+
+async def _told_that_it_waits(calls: Site) -> bool:
+    async with calls.control.http.get(f"http://127.0.0.1:{calls.agent.port}/metrics") as answer:
+        return bool(re.search(r"switchboard_recordings_waiting_bytes [1-9]", await answer.text()))
+
+
+@promise("recording.s3")
+async def test_doctor_says_whether_the_bucket_answers(tmp_path: Path) -> None:
+    server = s3_server(tmp_path)
+    settings = Settings.model_validate({**server.settings, "SWITCHBOARD_HOME": str(tmp_path), "LIVEKIT_URL": ""})
+    place = checks.Place(tmp_path, None, settings)
+    [away] = await checks._recordings(place)
+    assert not away.ok and "calls" in away.found and "SWITCHBOARD_RECORDINGS_S3" in away.mend
+    store, mine = RecordingStore.of(settings), uuid4()
+    with server.running():
+        [there] = await checks._recordings(place)
+        assert there.ok
+        await store.mark(mine)
+        assert await store.marks() == {mine}
 
 
 @promise("recording.disk")

@@ -19,10 +19,11 @@ from control.forgetting import receipt
 from control.forgetting.forgetting import Forgetting
 from control.forgetting.ledger import Ledger
 from control.jobs.engine import PostgresJobs
+from control.recorder import Recorder
 from control.recordings import recordings
 from control.recordings.deletion import mark_deleted
 from control.recordings.recordings import Filter, Recording
-from switchboard import fact
+from switchboard import fact, stream
 from switchboard.fact import Fact, Source
 from switchboard.recording_store import RecordingStore
 from switchboard.recordings import RATE, Piece, microseconds, recording_id
@@ -44,20 +45,34 @@ class House:
             {**shop.settings(home), "SWITCHBOARD_RECORDINGS_DAYS": 30, "LIVEKIT_URL": ""}
         )
         self.store = RecordingStore.of(self.settings)
+        self.jobs = PostgresJobs(shop.database, shop.redis)
 
-    async def call(self, days_ago: float, *, keep_days: int | None = None, conversation: str = "") -> UUID:
-        """An ended call that was recorded."""
+    async def call(
+        self, days_ago: float, *, keep_days: int | None = None, conversation: str = "", told: bool = True
+    ) -> UUID:
+        """An ended call that was recorded. `told`: its sound is on record."""
         call = uuid4()
         at = datetime.now(UTC) - timedelta(days=days_ago)
         piece = Piece(recording_id(call), microseconds(at), RATE)
         size = await self.store.put(piece, SECOND)
-        bodies = (
-            fact.RecordingStarted(attempt=1, began_at=at, keep_days=keep_days),
-            fact.RecordingStored(start=at, seconds=1.0, bytes=size),
-            fact.RecordingEnded(seconds=1.0),
-        )
+        self.aged(call, days_ago)
+        stored = [fact.RecordingStored(start=at, seconds=1.0, bytes=size)] if told else []
+        started = fact.RecordingStarted(attempt=1, began_at=at, keep_days=keep_days)
+        bodies = (started, *stored, fact.RecordingEnded(seconds=1.5))
         await self.record(call, *bodies, conversation=conversation, at=at)
         return call
+
+    async def nobodys(self, days_ago: float) -> UUID:
+        """Sound of a call that is not on record."""
+        call = uuid4()
+        await self.store.put(Piece(recording_id(call), 1, RATE), SECOND)
+        self.aged(call, days_ago)
+        return call
+
+    def aged(self, call: UUID, days: float) -> None:
+        at = (datetime.now(UTC) - timedelta(days=days)).timestamp()
+        for path in (self.home / "recordings" / str(recording_id(call))).iterdir():
+            os.utime(path, (at, at))
 
     async def record(
         self, call: UUID, *bodies: fact.Body, conversation: str = "", at: datetime | None = None
@@ -109,13 +124,7 @@ async def test_recordings_go_when_their_time_is_over_and_no_other_one(house: Hou
         assert await mark_deleted(connection, "deleted", [dead]) == [recording_id(dead)]
     assert await house.sounds(dead) == [1]
     # Sound that is of no row: a fresh one waits for its facts, an old one is a leftover.
-    nobody, fresh = uuid4(), uuid4()
-    for call in (nobody, fresh):
-        await house.store.put(Piece(recording_id(call), 1, RATE), SECOND)
-    folder = house.home / "recordings" / str(recording_id(nobody))
-    for path in folder.iterdir():
-        age = (datetime.now(UTC) - timedelta(days=31)).timestamp()
-        os.utime(path, (age, age))
+    nobody, fresh = await house.nobodys(31), await house.nobodys(0)
     worker = house.worker()
     await worker.start()
     try:
@@ -162,6 +171,94 @@ async def test_a_job_that_is_killed_in_the_middle_ends_the_same_when_it_runs_aga
         await worker.end()
 
 
+@promise("recording.mended")
+async def test_sound_whose_facts_were_lost_is_on_record_the_next_day(house: House) -> None:
+    call, under_way = await house.call(1, told=False), await house.call(0, told=False)
+    assert ((await house.shown(call)).state, (await house.shown(call)).bytes) == ("storing", 0)
+    worker = house.worker()
+    await worker.start()
+
+    async def mended() -> bool:
+        return (await house.shown(call)).state == "complete"
+
+    try:
+        await until(mended)
+        shown = await house.shown(call)
+        [path] = (house.home / "recordings" / str(shown.id)).iterdir()
+        assert (shown.duration_s, shown.bytes) == (1.0, path.stat().st_size)
+        # Its facts may be on their way.
+        assert (await house.shown(under_way)).state == "storing"
+    finally:
+        await worker.end()
+
+
+@promise("recording.mended")
+async def test_a_recording_whose_end_or_sound_never_comes_is_not_waited_for_for_ever(house: House) -> None:
+    for days_ago, live in ((1.5, True), (2.1, False)):
+        call, began = uuid4(), datetime.now(UTC) - timedelta(days=days_ago)
+        await house.record(call, fact.RecordingStarted(attempt=1, began_at=began))
+        assert (await house.shown(call)).live == live
+    # A host was lost with its disk.
+    for days_ago, state in ((6.9, "storing"), (7.1, "incomplete")):
+        assert (await house.shown(await house.call(days_ago, told=False))).state == state
+
+
+@promise("recording.shared")
+async def test_two_installations_in_one_place_leave_each_others_sound(house: House) -> None:
+    theirs, deleted = await house.nobodys(400), await house.call(1)
+    other = uuid4()
+    await house.store.mark(other)
+    async with house.shop.database.transaction() as connection:
+        await mark_deleted(connection, "deleted", [deleted])
+    worker = house.worker()
+    await worker.start()
+    try:
+        await worker.says("recordings_shared")
+        await until(lambda: _gone(house, deleted))
+        assert await house.sounds(theirs) == [1]
+        assert str(other) in worker.log()
+        # The other one is no more, as an admin says.
+        (house.home / "recordings" / "installations" / str(other)).unlink()
+        async with house.shop.database.transaction() as connection:
+            await house.jobs.enqueue(connection, "expire_recordings")
+        await until(lambda: _gone(house, theirs))
+    finally:
+        await worker.end()
+
+
+@promise("recording.late")
+async def test_sound_that_comes_after_its_recording_was_deleted_goes_at_once(house: House) -> None:
+    call, stays = await house.call(1), await house.call(1)
+    worker = house.worker()
+    await worker.start()
+    await until(lambda: _housekept(house))
+    async with house.shop.database.transaction() as connection:
+        await mark_deleted(connection, "deleted", [call])
+    await house.store.erase(recording_id(call))
+    forgetting = Forgetting(house.jobs, Ledger(house.home))
+    recorder = Recorder(house.shop.redis, house.shop.database, forgetting, house.jobs)
+    recording = asyncio.create_task(recorder.run())
+    try:
+        for late in (call, stays):
+            piece = Piece(recording_id(late), microseconds(datetime.now(UTC)), RATE)
+            size = await house.store.put(piece, SECOND)
+            stored = fact.RecordingStored(start=piece.start, seconds=1.0, bytes=size)
+            told = Fact(conversation_id=str(late), call_id=late, source=Source.AGENT, body=stored)
+            await stream.add(house.shop.redis, [told])
+        await until(lambda: _gone(house, call))
+        assert await house.sounds(stays) == [2]
+    finally:
+        recording.cancel()
+        await asyncio.wait([recording])
+        await worker.end()
+
+
+async def _housekept(house: House) -> bool:
+    """The day's tick is over, which would erase it all the same."""
+    rows = await house.shop.rows("SELECT FROM tasks WHERE kind = 'expire_recordings' AND state = 'completed'")
+    return bool(rows)
+
+
 @promise("recording.forgotten")
 async def test_a_forgotten_conversation_leaves_no_sound_and_none_comes_back(house: House) -> None:
     one, other = await house.call(1, conversation="ann"), await house.call(2, conversation="ann")
@@ -170,7 +267,7 @@ async def test_a_forgotten_conversation_leaves_no_sound_and_none_comes_back(hous
     writer = Writer(house.home, head)
     writer.write(0, SECOND)
     writer.close()
-    forgetting = Forgetting(PostgresJobs(house.shop.database, house.shop.redis), Ledger(house.home))
+    forgetting = Forgetting(house.jobs, Ledger(house.home))
     async with house.shop.database.transaction() as connection:
         made = await forgetting.conversation(connection, Actor("test", Role.ADMIN, uuid4()), "ann")
     worker = house.worker()
@@ -217,8 +314,8 @@ async def test_the_commands_of_the_docs_bring_recordings_back(house: House, tmp_
     store = RecordingStore.of(house.settings.model_copy(update={"home": home}))
     [piece] = await store.pieces(recording_id(call))
     assert await store.read(piece) == SECOND
-    [path] = spool.waiting(home)
-    files = [path, home / "recordings" / piece.key]
+    [file] = spool.waiting(home)
+    files = [file.path, home / "recordings" / piece.key]
     assert [one.stat().st_mode & 0o777 for one in files] == [0o600, 0o600]
 
 

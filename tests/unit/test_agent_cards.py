@@ -22,6 +22,10 @@ CARD = "4111111111111111"
         "fifty-five oh oh, oh oh oh oh, oh oh oh oh, oh oh oh four",
         "3714 496353 98431",
         "6011 0009 9013 9424",
+        # RuPay, Troy and the airlines' UATP.
+        "8171 9999 2766 0000",
+        "9792 0303 9444 0796",
+        "1354 1234 5678 911",
         "".join(chr(0x660 + int(digit)) for digit in CARD),
     ],
 )
@@ -40,6 +44,8 @@ def test_a_card_number_is_hidden_with_what_is_said_in_one_breath(said: str) -> N
         "four one one one",
         "one moment, I have two questions and one wish",
         "4111 1111 1111 1112",
+        "7992 7398 7130 0008",
+        "1111 1111 1111 1117",
         "The first is 41111111 and the other one, which is new, is 11111111",
     ],
 )
@@ -87,6 +93,14 @@ def test_the_words_of_one_utterance_come_again_and_again() -> None:
 def test_numbers_that_do_not_follow_each_other_are_not_one(turns: tuple[tuple[str, float], ...]) -> None:
     known, since = heard(*turns)
     assert known == [text for text, _began in turns] and since == []
+
+
+def test_digits_before_a_number_do_not_hide_that_it_is_one() -> None:
+    turns = [("2791198962", 10.0), ("4111", 14.0), ("1111", 18.0), ("1111", 22.0), ("1111", 26.0)]
+    known, since = heard(*turns)
+    assert known[-1] == HIDDEN and since == [10.0]
+    slowly = [(digits, 10.0 + 16.0 * at) for at, digits in enumerate(["8081", "4111", "1111", "1111", "1111"])]
+    assert heard(*slowly)[0][-1] == HIDDEN
 
 
 def test_digits_that_may_become_a_card_number_are_known_to_be_dictated() -> None:

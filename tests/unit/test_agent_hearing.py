@@ -1,6 +1,7 @@
 """Hearing is stepped through windows of 32 ms; the speech model is a function that the test answers."""
 
 import asyncio
+import time
 
 import pytest
 from livekit import rtc
@@ -247,6 +248,62 @@ async def test_what_was_said_since_the_last_words_is_unread() -> None:
     ear.voice(10)
     again = ear.hearing.unread_since
     assert again is not None and again > began
+
+
+async def test_what_could_not_be_read_is_told_with_its_time(ear: Ear) -> None:
+    told: list[tuple[float, float]] = []
+    ear.hearing.on_unread = lambda since, until: told.append((since, until))
+    ear.words = RuntimeError("away")
+    began = time.monotonic()
+    ear.voice(40)
+    await ear.silence(COMPLETE_S + 0.1)
+    [(since, until)] = told
+    assert since == pytest.approx(began - ONSET_WINDOWS * WINDOW_S, abs=0.05)
+    assert until == pytest.approx(time.monotonic(), abs=0.5)
+
+
+async def test_words_that_stand_in_for_ones_that_could_not_be_read_leave_those_unread(ear: Ear) -> None:
+    told: list[float] = []
+    ear.hearing.on_unread = lambda since, _until: told.append(since)
+    ear.words = "My number is"
+    ear.voice(20)
+    await ear.silence(0.2)
+    read = time.monotonic()
+    ear.words = RuntimeError("away")
+    ear.voice(20)
+    await ear.silence(UNFINISHED_S + 0.1)
+    assert (Kind.FINAL_TRANSCRIPT, "My number is") in ear.events()
+    assert told == [pytest.approx(read, abs=0.2)] and told[0] <= read
+
+
+async def test_words_that_take_too_long_are_unread() -> None:
+    ear = Ear()
+    told: list[float] = []
+    ear.hearing.on_unread = lambda since, _until: told.append(since)
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def recognise(_audio: rtc.AudioFrame) -> str:
+        return await never
+
+    ear.hearing = Hearing(recognise, ear.mouth, ear.told.append, patience_s=0.0)  # type: ignore[arg-type]
+    ear.hearing.on_unread = lambda since, _until: told.append(since)
+    ear.voice(20)
+    await ear.silence(0.2)
+    assert len(told) == 1
+
+
+async def test_digits_wait_for_the_words_that_follow_them_however_long_those_take(
+    ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear.words = "4111 1111"
+    ear.voice(20)
+    began = ear.hearing.undecided_since
+    await ear.silence(UNFINISHED_S + 0.1)
+    assert began is not None and ear.hearing.undecided_since == began
+    ear.voice(20)
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 30.0)
+    assert ear.hearing.undecided_since == began
 
 
 async def test_who_hangs_up_in_the_middle_of_a_sentence_has_said_what_there_is_of_it(ear: Ear) -> None:

@@ -146,7 +146,7 @@ async def test_without_redis_the_files_tell_also_with_half_a_line_at_their_end(t
 
 async def test_nothing_known_is_an_empty_past(tmp_path: Path) -> None:
     settings = Settings.model_validate({"SWITCHBOARD_HOME": tmp_path, "REDIS_URL": "redis://127.0.0.1:1"})
-    assert await past(settings, _metadata(2)) == Past()
+    assert await past(settings, _metadata(2)) == Past(whole=False)
 
 
 class _Kept:

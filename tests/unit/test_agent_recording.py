@@ -1,68 +1,15 @@
 """A recording that runs: who pauses it, what is made silent, what is on disk at its end."""
 
-import asyncio
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
 
-import numpy as np
 import pytest
 
-from agent import spool
-from agent.recording import _Running
+from agent import mixer, recording, spool
+from agent.recording import BROKE, DISK_HANGS, UNKNOWN
 from switchboard import fact
-from switchboard.fact import Pauser
-from switchboard.recordings import RATE, Wanted
-
-SAMPLES = RATE // 10
-LOUD = np.full(SAMPLES, 5_000, "<i2").tobytes()
-
-
-class Report:
-    """What a recording needs of the real one. The call began ten seconds ago."""
-
-    def __init__(self) -> None:
-        self.began = datetime.now(UTC) - timedelta(seconds=10)
-        self.call_id: UUID = uuid4()
-        self.conversation_id = "c"
-        self.attempt = 1
-        self.told: list[fact.Body] = []
-
-    def add(self, body: fact.Body) -> None:
-        self.told.append(body)
-
-    @property
-    def kinds(self) -> list[str]:
-        return [f"{type(one).__name__} {getattr(one, 'by', getattr(one, 'why', ''))}".strip() for one in self.told]
-
-
-class Trial:
-    def __init__(self, home: Path, paused_by: frozenset[Pauser] = frozenset()) -> None:
-        self.home = home
-        self.report = Report()
-        self.dictating: Callable[[], float | None] = lambda: None
-        self.running = _Running(home, self.report, paused_by, lambda: self.dictating())  # type: ignore[arg-type]
-
-    async def hears(self, seconds: float) -> None:
-        """As long as it takes to hear it."""
-        due = time.monotonic()
-        for _step in range(round(seconds * 10)):
-            due += 0.1
-            await asyncio.sleep(max(due - time.monotonic(), 0))
-            self.running.heard(LOUD)
-
-    async def kept(self, *, unread_since: float | None = None, over: bool = True) -> list[bool]:
-        """Whether there is sound in each tenth of a second, once it has ended."""
-        await self.running.end(unread_since=unread_since, over=over)
-        found: list[bool] = []
-        for path in spool.waiting(self.home):
-            with spool.claimed(path) as piece:
-                assert piece is not None
-                left = np.frombuffer(piece.sound, "<i2")[0::2]
-                found += [bool(left[at : at + SAMPLES].any()) for at in range(0, len(left), SAMPLES)]
-        return found
+from switchboard.recordings import Wanted
+from tests.recording_trial import LOUD, Trial
 
 
 @pytest.fixture
@@ -122,21 +69,48 @@ async def test_a_wish_that_cannot_be_read_changes_nothing(trial: Trial, text: st
 
 
 async def test_what_was_resumed_before_an_agent_came_leaves_the_ais_pause(tmp_path: Path) -> None:
-    trial = Trial(tmp_path, frozenset({"ai"}))
+    trial = Trial(tmp_path, ["ai"])
     trial.running._wanted(Wanted(paused=False, at=time.time()).model_dump_json(), first=True)
     await trial.hears(0.3)
     assert trial.running.held_by("ai")
     assert not any(await trial.kept())
 
 
-async def test_keys_are_one_silence_around_them(trial: Trial) -> None:
+async def test_an_agent_that_comes_after_others_keeps_nothing_as_long_as_it_cannot_know_who_has_paused(
+    tmp_path: Path,
+) -> None:
+    trial = Trial(tmp_path, attempt=2)
+    await trial.hears(0.3)
+    trial.running.pause("ai")
+    trial.running.resume("ai")
+    await trial.hears(0.2)
+    assert not any(await trial.kept())
+    assert fact.RecordingIncomplete(reason=UNKNOWN) in trial.report.told
+
+
+async def test_keys_are_one_silence_around_them_as_long_as_they_take(trial: Trial) -> None:
     await trial.hears(0.3)
     trial.running.key()
-    await trial.hears(0.2)
+    await trial.hears(0.5)
     trial.running.key()
     await trial.hears(0.2)
     assert not any(await trial.kept())
     assert trial.report.kinds == ["RecordingRedacted keys", "RecordingEnded"]
+    [told] = [one for one in trial.report.told if isinstance(one, fact.RecordingRedacted)]
+    assert told.seconds == pytest.approx(1.0 + 0.7, abs=0.1)
+
+
+async def test_keys_with_time_between_them_are_two_silences(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "BEFORE_KEY_S", 0.1)
+    monkeypatch.setattr(recording, "AFTER_KEY_S", 0.1)
+    for _key in range(2):
+        await trial.hears(0.3)
+        trial.running.key()
+    await trial.hears(0.5)
+    kept = await trial.kept()
+    told = [one for one in trial.report.told if isinstance(one, fact.RecordingRedacted)]
+    assert [one.seconds for one in told] == [0.2, 0.2]
+    assert kept[-1] and not all(kept)
 
 
 @pytest.mark.parametrize(
@@ -147,20 +121,82 @@ async def test_what_may_be_a_card_number_when_the_call_ends_is_not_kept(
     trial: Trial, unread_s: float | None, dictating: bool, hidden: bool
 ) -> None:
     await trial.hears(0.4)
-    now = time.time()
-    if dictating:
-        trial.dictating = lambda: now - 2.0
-    kept = await trial.kept(unread_since=None if unread_s is None else now - unread_s)
+    now = time.monotonic()
+    trial.ears.digits_since = now - 2.0 if dictating else None
+    trial.ears.unread_since = None if unread_s is None else now - unread_s
+    kept = await trial.kept()
     redacted = [one for one in trial.report.told if isinstance(one, fact.RecordingRedacted)]
     assert (not any(kept), bool(redacted)) == (hidden, hidden)
 
 
-async def test_digits_that_are_being_said_wait(trial: Trial) -> None:
-    now = time.time()
-    trial.dictating = lambda: now - 30.0
-    assert trial.running._old_enough() == pytest.approx(trial.running._now() - 30.5, abs=0.1)
-    trial.dictating = lambda: None
-    assert trial.running._old_enough() == pytest.approx(trial.running._now() - 15.0, abs=0.1)
+@pytest.mark.parametrize(
+    ("unread_s", "dictating", "hidden"), [(2.0, False, False), (3.5, False, True), (0.2, True, True)]
+)
+async def test_what_was_said_and_could_not_be_read_is_silence(
+    trial: Trial, unread_s: float, dictating: bool, hidden: bool
+) -> None:
+    await trial.hears(0.4)
+    now = time.monotonic()
+    trial.ears.digits_since = now - 4.0 if dictating else None
+    trial.running.unread(now - unread_s, now)
+    await trial.hears(0.4)
+    kept = await trial.kept()
+    assert (kept[-1], all(kept[-8:])) == (True, not hidden)
+    assert ("RecordingRedacted card" in trial.report.kinds) == hidden
+
+
+async def test_what_may_be_a_card_number_waits_until_it_is_known(trial: Trial) -> None:
+    now, running = time.monotonic(), trial.running
+    trial.ears.digits_since = now - 30.0
+    assert running._old_enough() == pytest.approx(running._now() - 30.5, abs=0.1)
+    trial.ears.unread_since = now - 40.0
+    assert running._old_enough() == pytest.approx(running._now() - 40.5, abs=0.1)
+    trial.ears.digits_since = None
+    assert running._old_enough() == pytest.approx(running._now() - 40.5, abs=0.1)
+    trial.ears.unread_since = now - 3_600.0
+    assert running._old_enough() == pytest.approx(running._now() - 120.0, abs=0.1)
+    trial.ears.unread_since = None
+    assert running._old_enough() == pytest.approx(running._now() - 15.0, abs=0.1)
+    await trial.kept()
+
+
+async def test_a_clock_that_is_set_back_moves_no_silence(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    await trial.hears(0.3)
+    said, real = time.monotonic(), time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3_600.0)
+    await trial.hears(0.3)
+    trial.running.card(said)
+    assert not any(await trial.kept())
+    [told] = [one for one in trial.report.told if isinstance(one, fact.RecordingRedacted)]
+    assert told.seconds == pytest.approx(0.8, abs=0.1)
+
+
+async def test_a_fault_in_following_what_others_want_is_silence(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        async def get(self, _key: str) -> str:
+            raise KeyError
+
+        async def aclose(self) -> None:
+            return
+
+    await trial.hears(0.3)
+    trial.running.follow(Broken(), trial.report.call_id)  # type: ignore[arg-type]
+    await trial.hears(0.5)
+    kept = await trial.kept()
+    assert 2 <= sum(kept) <= 5 and not any(kept[-3:])
+    assert trial.report.told[:2] == [fact.RecordingIncomplete(reason=why) for why in (BROKE, UNKNOWN)]
+
+
+async def test_sound_that_nobody_takes_is_told_once_it_is_lost(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial.running, "_write", lambda _until: trial.running._over.wait())
+    for _frame in range(mixer.MOST_FRAMES):
+        trial.running.heard(LOUD[:64])
+    assert trial.report.told == []
+    for _frame in range(2):
+        trial.running.heard(LOUD[:64])
+    assert trial.report.told == [fact.RecordingIncomplete(reason=DISK_HANGS)]
     await trial.kept()
 
 

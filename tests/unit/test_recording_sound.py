@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from agent import spool
 from agent.spool import Head, Writer
 from control.recordings.sound import NotThere, Sound, Span, asked
 from switchboard import recording_store
-from switchboard.recording_store import NoSuchPiece, RecordingStore, StoreAway, packed, unpacked
+from switchboard.recording_store import NoSuchPiece, RecordingStore, packed, unpacked
 from switchboard.recordings import RATE, SPOOL, Piece, microseconds, recording_id
 from switchboard.settings import Settings, SettingsError
 
@@ -74,8 +75,27 @@ async def test_pieces_that_overlap_or_begin_too_early_shift_nothing(store: Recor
     await store.put(Piece(recording, BEGAN + 900_000, RATE), noise(RATE, 2))
     sound = Sound(await store.pieces(recording), BEGAN)
     body = (await whole(sound, store))[44:]
-    assert body[: RATE * 4] == noise(RATE, 1)
-    assert body[RATE * 4 :] == noise(RATE, 2)[RATE * 4 // 10 :]
+    assert body[: RATE * 36 // 10] == noise(RATE, 1)[: RATE * 36 // 10]
+    assert body[RATE * 36 // 10 :] == noise(RATE, 2)
+
+
+async def test_where_pieces_overlap_the_later_one_is_heard_and_the_earlier_one_around_it(
+    store: RecordingStore,
+) -> None:
+    recording = uuid4()
+    # Of an agent that was replaced and heard nobody for three seconds, and of two that came after it.
+    await store.put(Piece(recording, BEGAN, RATE * 4), noise(RATE * 4, 1))
+    await store.put(Piece(recording, BEGAN + 1_000_000, RATE), noise(RATE, 2))
+    await store.put(Piece(recording, BEGAN + 1_500_000, RATE), noise(RATE, 3))
+    sound = Sound(await store.pieces(recording), BEGAN)
+    second, data = RATE * 4, await whole(sound, store)
+    body = data[44:]
+    assert body[:second] == noise(RATE * 4, 1)[:second]
+    assert body[second : second * 3 // 2] == noise(RATE, 2)[: second // 2]
+    assert body[second * 3 // 2 : second * 5 // 2] == noise(RATE, 3)
+    assert body[second * 5 // 2 :] == noise(RATE * 4, 1)[second * 5 // 2 :]
+    for start, end in ((0, 100), (second, second * 2), (second * 2 + 1, second * 3 + 7)):
+        assert await whole(sound, store, Span(start, end)) == data[start:end]
 
 
 async def test_any_range_is_that_part_of_the_whole(store: RecordingStore) -> None:
@@ -138,12 +158,29 @@ async def test_files_that_are_none_of_ours_are_passed_over(store: RecordingStore
     assert await store.recordings() == {}
 
 
-async def test_a_piece_that_is_damaged_is_a_fault_of_the_store(store: RecordingStore, settings: Settings) -> None:
-    piece = Piece(uuid4(), BEGAN, 100)
-    await store.put(piece, noise(100))
-    (settings.home / "recordings" / piece.key).write_bytes(b"no sound")
-    with pytest.raises(StoreAway, match="cannot be read"):
-        await store.read(piece)
+@pytest.mark.parametrize("damaged", [b"no sound", b""])
+async def test_a_piece_that_is_damaged_is_silence_and_all_else_is_heard(
+    store: RecordingStore, settings: Settings, damaged: bytes
+) -> None:
+    recording = uuid4()
+    pieces = [Piece(recording, BEGAN + at * 1_000_000, RATE) for at in range(3)]
+    for seed, piece in enumerate(pieces):
+        await store.put(piece, noise(RATE, seed))
+    (settings.home / "recordings" / pieces[1].key).write_bytes(damaged)
+    with capture_logs() as logs:
+        body = (await whole(Sound(pieces, BEGAN), store))[44:]
+    assert body == noise(RATE, 0) + bytes(RATE * 4) + noise(RATE, 2)
+    assert [(one["event"], one["piece"]) for one in logs] == [("recording_piece_damaged", pieces[1].key)]
+
+
+async def test_installations_leave_their_marks(store: RecordingStore, settings: Settings) -> None:
+    one, other = uuid4(), uuid4()
+    for id in (one, other, one):
+        await store.mark(id)
+    assert await store.marks() == {one, other} and await store.recordings() == {}
+    assert {path.stat().st_mode & 0o777 for path in (settings.home / "recordings" / "installations").iterdir()} == {
+        0o600
+    }
 
 
 @pytest.mark.parametrize(
@@ -181,15 +218,15 @@ def test_sound_waits_in_files_of_a_minute_that_nobody_takes_as_they_are_written(
     writer = Writer(tmp_path, head)
     for second in range(61):
         writer.write(RATE * (second + 3), noise(RATE, second))
-    paths = spool.waiting(tmp_path)
+    paths = [file.path for file in spool.waiting(tmp_path)]
     assert len(paths) == 2 and {path.stat().st_mode & 0o777 for path in paths} == {0o600}
     taken = []
     for _round in range(2):
-        for path in spool.waiting(tmp_path):
-            with spool.claimed(path) as found:
+        for file in spool.waiting(tmp_path):
+            with spool.claimed(file.path) as found:
                 if found is not None:
                     taken.append(found)
-                    spool.done(path)
+                    spool.done(file.path)
         writer.close()
     assert [one.piece for one in taken] == [
         Piece(head.recording, BEGAN + 3_000_000, RATE * 60),
@@ -199,14 +236,27 @@ def test_sound_waits_in_files_of_a_minute_that_nobody_takes_as_they_are_written(
     assert list((tmp_path / SPOOL).iterdir()) == []
 
 
+def test_minutes_at_once_are_files_that_are_read_whole(tmp_path: Path, head: Head) -> None:
+    writer = Writer(tmp_path, head)
+    writer.write(0, noise(RATE))
+    writer.write(RATE, bytes(RATE * 4 * 300))
+    writer.close()
+    samples = 0
+    for file in spool.waiting(tmp_path):
+        with spool.claimed(file.path) as found:
+            assert found is not None
+            samples += found.piece.samples
+    assert samples == RATE * 301
+
+
 def test_a_hole_begins_a_new_file(tmp_path: Path, head: Head) -> None:
     writer = Writer(tmp_path, head)
     writer.write(0, noise(RATE))
     writer.write(RATE * 5, noise(RATE))
     writer.close()
     starts = []
-    for path in spool.waiting(tmp_path):
-        with spool.claimed(path) as found:
+    for file in spool.waiting(tmp_path):
+        with spool.claimed(file.path) as found:
             assert found is not None
             starts.append(found.piece.start_us - BEGAN)
     assert sorted(starts) == [0, 5_000_000]
@@ -221,7 +271,7 @@ def test_a_disk_that_is_nearly_full_takes_no_more(
         writer.write(0, noise(RATE))
     monkeypatch.setattr(spool, "LEFT_FREE", 0)
     monkeypatch.setattr(spool, "MOST_BYTES", -1)
-    with pytest.raises(OSError, match=r".+"):
+    with pytest.raises(OSError, match="recordings_wait"):
         writer.write(0, noise(RATE))
     assert list((tmp_path / SPOOL).iterdir()) == []
     monkeypatch.setattr(spool, "MOST_BYTES", 2**40)
@@ -234,7 +284,7 @@ def test_a_file_that_was_cut_short_gives_its_whole_samples_and_nonsense_is_told(
     writer = Writer(tmp_path, head)
     writer.write(0, noise(100))
     writer.close()
-    [path] = spool.waiting(tmp_path)
+    path = spool.waiting(tmp_path)[0].path
     path.write_bytes(path.read_bytes()[:-3])
     with spool.claimed(path) as found:
         assert found is not None and found.piece.samples == 99
