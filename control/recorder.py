@@ -7,8 +7,10 @@ Facts of what was forgotten are refused: their ids are kept, so that nobody ship
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -17,8 +19,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from control.conversations.log import QUERIES, Forgotten, append_in
 from control.db.pool import REFUSED, Connection, Database, DatabaseAway, storable
+from control.forgetting import tables
 from control.forgetting.forgetting import Forgetting
-from control.forgetting.tables import QUERIES as FORGETTING
 from switchboard import stream
 from switchboard.fact import MAX_BYTES, Fact
 
@@ -161,10 +163,13 @@ class Recorder:
         if kept:
             RECORDED.inc(len(await append_in(connection, kept)))
         refused = [fact for fact in facts if storable(fact.conversation_id) in forgotten]
+        new: dict[UUID, int] = defaultdict(int)
         for fact in refused:
             if await connection.fetchval(QUERIES["set_aside"], fact.id, "forgotten", b"") is not None:
-                await connection.execute(FORGETTING["note_refused"], forgotten[storable(fact.conversation_id)])
+                new[forgotten[storable(fact.conversation_id)]] += 1
         await self._forgetting.came_again(connection, refused, forgotten)
+        for receipt, count in new.items():
+            await tables.count(connection, receipt, {"refused": count})
         return refused
 
     async def _leave_no_copy(self, refused: Sequence[Fact]) -> None:

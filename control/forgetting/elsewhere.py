@@ -156,7 +156,7 @@ class Outbox:
 class Sound:
     """Recordings: what is kept, and what waits on this host to be. What waits on others is refused as it comes."""
 
-    name = "recordings"
+    name = "sound"
 
     def __init__(self, home: Path, store: RecordingStore) -> None:
         self._home = home

@@ -23,7 +23,7 @@ from control.forgetting import receipt, tables
 from control.forgetting.job import KIND
 from control.forgetting.ledger import Entry, Ledger
 from control.forgetting.receipt import Receipt
-from control.forgetting.tables import QUERIES
+from control.forgetting.tables import QUERIES, STATEMENT_S
 from control.jobs.job import Jobs
 from switchboard.fact import CallArrived, Fact
 from switchboard.number import normalise
@@ -63,7 +63,7 @@ class Forgetting:
         await connection.execute(QUERIES["forget_alone"], LOCK)
         number_hash = self._ledger.hashes(digits)[-1]
         made = await self._begin(connection, actor, number_hash)
-        conversations = await self._of_caller(connection, made, digits)
+        conversations = await self._of_caller(connection, made, digits, None)
         await audit(connection, actor, "caller.forgotten", str(made.id))
         return await self._asked(connection, made, number_hash, conversations)
 
@@ -101,18 +101,20 @@ class Forgetting:
 
         `receipts` by conversation, as `refused` found them. Also under the names of the calls: of a call that went on
         with a conversation no row is left that tells which it was. Of a call under way facts come all the time, so
-        that not each has a job of its own.
+        that not each has a job of its own; and it is forgotten when there are none for a while.
         """
         names: dict[UUID, set[str]] = defaultdict(set)
         for one in refused:
             conversation = storable(one.conversation_id)
             names[receipts[conversation]] |= {conversation} | ({str(one.call_id)} if one.call_id else set())
-        soon = datetime.now(UTC) + LATER
-        for id, found in names.items():
+        soon = _next_look(datetime.now(UTC))
+        # In the order of whoever erases: erasures, tasks, receipts.
+        for id, found in sorted(names.items()):
             await self._bury(connection, id, found)
-            await connection.execute(QUERIES["reopen"], id)
-            task = uuid5(id, str(int(soon.timestamp() / LATER.total_seconds())))
-            await self._jobs.enqueue(connection, KIND, task=task, at=soon)
+        for id in names:
+            await self._jobs.enqueue(connection, KIND, task=uuid5(id, soon.isoformat()), at=soon)
+        for id in sorted(names):
+            await connection.execute(QUERIES["reopen"], id, soon)
 
     async def again(self, database: Database) -> None:
         """Brings database and ledger together: what a restored backup brought back is to be forgotten again.
@@ -149,21 +151,19 @@ class Forgetting:
 
     async def _bury(self, connection: Connection, id: UUID, conversations: Collection[str]) -> None:
         await connection.execute(QUERIES["add_tombstones"], [hash_of(one) for one in conversations], id)
-        await connection.execute(QUERIES["add_erasures"], list(conversations), id)
+        await connection.execute(QUERIES["add_erasures"], sorted(conversations), id)
 
-    async def _of_caller(self, connection: Connection, made: Receipt, digits: str) -> set[str]:
-        """The conversations of a caller; what else names the number is erased at once."""
-        rows = await connection.fetch(QUERIES["calls_of_caller"], digits, made.asked_at)
+    async def _of_caller(
+        self, connection: Connection, made: Receipt, digits: str, until: datetime | None
+    ) -> set[str]:
+        """The conversations of a caller; what else names the number is erased at once, or by the job."""
+        rows = await connection.fetch(QUERIES["calls_of_caller"], digits, until)
         theirs = [row for row in rows if digits_of(row["caller"]) == digits]
         found = await connection.fetch(QUERIES["conversations_of_calls"], [row["id"] for row in theirs])
         spellings = sorted({digits, f"+{digits}", f"00{digits}", *(row["caller"] for row in theirs)})
         blocking = await connection.execute(QUERIES["erase_blocking"], spellings)
-        went = {
-            "audit": changed(blocking),
-            "tasks": changed(await connection.execute(QUERIES["erase_tasks"], spellings)),
-            "refused_facts": changed(await connection.execute(QUERIES["erase_refused_facts"], spellings)),
-        }
-        await tables.count(connection, made.id, went)
+        await connection.execute(QUERIES["look_for"], made.id, spellings)
+        await tables.count(connection, made.id, {"audit": changed(blocking)})
         if blocked := await connection.fetchval(QUERIES["blocked"], digits):
             await connection.execute(QUERIES["set_kept"], made.id, {"blocklist": blocked})
         return {row["id"] for row in found}
@@ -179,12 +179,14 @@ class Forgetting:
             await connection.execute(QUERIES["add_receipt"], one.receipt, number, one.asked_at, one.asked_by, None)
             hashes = [bytes.fromhex(each) for each in one.conversations]
             await connection.execute(QUERIES["add_tombstones"], hashes, one.receipt)
-        rows = await connection.fetch(QUERIES["restored_conversations"], [one.receipt for one in missing])
+        ids = [one.receipt for one in missing]
+        rows = await connection.fetch(QUERIES["restored_conversations"], ids, timeout=STATEMENT_S)
         back: dict[UUID, set[str]] = defaultdict(set)
         for row in rows:
             back[row["receipt"]].add(row["id"])
         for digits, id in await self._restored_callers(connection, missing):
-            back[id] |= await self._of_caller(connection, await receipt.read(connection, id), digits)
+            made = await receipt.read(connection, id)
+            back[id] |= await self._of_caller(connection, made, digits, made.asked_at)
         for id, conversations in back.items():
             await self._bury(connection, id, conversations)
         await self._jobs.enqueue(connection, KIND)
@@ -196,7 +198,7 @@ class Forgetting:
         for one in missing:
             if one.number is not None:
                 wanted[one.number].append(one.receipt)
-        rows = await connection.fetch(QUERIES["callers"]) if wanted else []
+        rows = await connection.fetch(QUERIES["callers"], timeout=STATEMENT_S) if wanted else []
         numbers = {digits for row in rows if (digits := digits_of(row["caller"])) is not None}
         return await asyncio.to_thread(
             lambda: [
@@ -209,13 +211,16 @@ class Forgetting:
 
     async def _keep_missing(self, connection: Connection, kept: Collection[UUID]) -> None:
         """Writes down what the ledger lacks, of a home that was lost or is another one."""
-        rows = await connection.fetch(QUERIES["receipts_with_tombstones"])
+        rows = await connection.fetch(QUERIES["receipts_with_tombstones"], list(kept), timeout=STATEMENT_S)
         missing = [
-            _entry(row["id"], row["asked_at"], row["asked_by"], row["number"], row["conversations"])
-            for row in rows
-            if row["id"] not in kept
+            _entry(row["id"], row["asked_at"], row["asked_by"], row["number"], row["conversations"]) for row in rows
         ]
         await asyncio.to_thread(self._ledger.add, missing)
+
+
+def _next_look(now: datetime) -> datetime:
+    """When what came again is looked for: at the end of the period after this one, so that a task is of all in it."""
+    return now - (now - datetime.min.replace(tzinfo=UTC)) % LATER + 2 * LATER
 
 
 def _entry(id: UUID, asked_at: datetime, asked_by: str, number: bytes | None, hashes: Iterable[bytes]) -> Entry:

@@ -1,0 +1,13 @@
+-- What is still to be done of a request, so that its job knows it by the rows alone.
+
+-- The calls of a conversation: known also when its rows have gone before what lay elsewhere.
+ALTER TABLE erasures ADD COLUMN calls uuid[] NOT NULL DEFAULT '{}';
+
+-- A caller's number as it is looked for in what names no conversation; empty once that was done.
+ALTER TABLE receipts ADD COLUMN spellings text[] NOT NULL DEFAULT '{}';
+
+-- When everything is looked through once more, as facts came again; it is not forgotten before.
+ALTER TABLE receipts ADD COLUMN again_at timestamptz;
+
+-- What was done to one thing.
+CREATE INDEX audit_of_subject ON audit (subject);
