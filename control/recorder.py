@@ -135,7 +135,7 @@ class Recorder:
             return
         for entry in entries:
             if entry.fact is None:
-                await _set_aside(connection, entry, "garbage")
+                await self._set_aside(connection, entry, "garbage")
         good = [entry for entry in entries if entry.fact is not None]
         with APPEND_S.time():
             try:
@@ -184,7 +184,20 @@ class Recorder:
             try:
                 await self._append(connection, [entry])
             except UNFIT as error:
-                await _set_aside(connection, entry, type(error).__name__)
+                await self._set_aside(connection, entry, type(error).__name__)
+
+    async def _set_aside(self, connection: Connection, entry: Entry, why: str) -> None:
+        """Keeps it for a person to look at; of what is forgotten, that there was something."""
+        text = entry.fields.get(stream.FIELD, str(entry.fields))
+        async with connection.transaction():
+            if await self._forgetting.refuses(connection, text):
+                why, text = "forgotten", ""
+            SET_ASIDE.labels(why).inc()
+            log.error("fact_set_aside", entry=entry.id, why=why, kind=entry.fact.kind if entry.fact else None)
+            left = text.encode(errors="replace")[:MAX_BYTES]
+            kept = await connection.fetchval(QUERIES["set_aside"], entry.fact.id if entry.fact else None, why, left)
+            if kept is not None:
+                await connection.execute(QUERIES["forget_set_aside"], kept, KEPT_ASIDE)
 
     async def _remove(self, entries: Sequence[Entry]) -> None:
         ids = [entry.id for entry in entries]
@@ -200,15 +213,6 @@ class Recorder:
             except (RedisError, OSError, TimeoutError) as error:
                 log.debug("stream_unmeasured", error=str(error))
             await asyncio.sleep(MEASURE_S)
-
-
-async def _set_aside(connection: Connection, entry: Entry, why: str) -> None:
-    SET_ASIDE.labels(why).inc()
-    log.error("fact_set_aside", entry=entry.id, why=why, kind=entry.fact.kind if entry.fact else None)
-    text = entry.fields.get(stream.FIELD, str(entry.fields)).encode(errors="replace")[:MAX_BYTES]
-    kept = await connection.fetchval(QUERIES["set_aside"], entry.fact.id if entry.fact else None, why, text)
-    if kept is not None:
-        await connection.execute(QUERIES["forget_set_aside"], kept, KEPT_ASIDE)
 
 
 def measured(length: int) -> None:

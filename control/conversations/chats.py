@@ -82,7 +82,7 @@ async def remove(connection: Connection, owner: UUID, chat_id: UUID) -> None:
     await _own(connection, owner, chat_id)
     erased = Erased()
     body = erased.model_dump(mode="json", exclude={"kind"})
-    await connection.execute(QUERIES["erase_items"], str(chat_id), erased.kind, body)
+    await connection.execute(QUERIES["erase_written"], str(chat_id), erased.kind, body)
     await connection.execute(QUERIES["void_codes"], str(chat_id))
     await connection.execute(QUERIES["let_go"], str(chat_id))
 

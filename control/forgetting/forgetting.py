@@ -8,7 +8,6 @@ caller.
 
 import asyncio
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,22 +23,15 @@ from control.forgetting.job import KIND
 from control.forgetting.ledger import Entry, Ledger
 from control.forgetting.receipt import Receipt
 from control.forgetting.tables import QUERIES, STATEMENT_S
+from control.forgetting.told import Told, digits_of
 from control.jobs.job import Jobs
 from switchboard.fact import CallArrived, Fact
-from switchboard.number import normalise
 from switchboard.settings import SettingsError
 
 log = structlog.get_logger(__name__)
 
 LOCK = 0x5B_0003
 LATER = timedelta(seconds=15)
-_ADDRESS = re.compile(r"\s*(?:(?:sips?|tel):)?([^@;]*)", re.IGNORECASE)
-
-
-def digits_of(caller: str) -> str | None:
-    """What two spellings of a caller's number share, also as in `sip:+1555…@host`; None when it is no number."""
-    found = _ADDRESS.match(caller)
-    return normalise(found[1]) if found else None
 
 
 def hash_of(conversation: str) -> bytes:
@@ -69,6 +61,8 @@ class Forgetting:
 
     async def conversation(self, connection: Connection, actor: Actor, conversation: str) -> Receipt:
         """Forgets a conversation that is there. Raises `Unavailable`."""
+        # As above, for whoever sets aside in this moment what could not be read.
+        await connection.execute(QUERIES["forget_alone"], LOCK)
         made = await self._begin(connection, actor, None)
         await audit(connection, actor, "conversation.forgotten", str(made.id))
         return await self._asked(connection, made, None, {conversation})
@@ -100,13 +94,33 @@ class Forgetting:
         """Looks everywhere once more in a moment: what was refused lay in Redis, and may have been on record before.
 
         `receipts` by conversation, as `refused` found them. Also under the names of the calls: of a call that went on
-        with a conversation no row is left that tells which it was. Of a call under way facts come all the time, so
-        that not each has a job of its own; and it is forgotten when there are none for a while.
+        with a conversation no row is left that tells which it was.
         """
         names: dict[UUID, set[str]] = defaultdict(set)
         for one in refused:
             conversation = storable(one.conversation_id)
             names[receipts[conversation]] |= {conversation} | ({str(one.call_id)} if one.call_id else set())
+        await self._look_again(connection, names)
+
+    async def refuses(self, connection: Connection, text: str) -> bool:
+        """Whether something that is no fact here, as one of a newer version, tells of what is forgotten; until the
+        transaction ends nothing is that was not. As `came_again` it has everything looked through once more."""
+        told = Told.of(text)
+        if told is None:
+            return False
+        await connection.execute(QUERIES["look"], LOCK)
+        rows = await connection.fetch(QUERIES["forgotten"], told.names)
+        found: UUID | None = rows[0]["receipt"] if rows else None
+        if found is None and told.caller is not None:
+            hashes = self._ledger.hashes(told.caller)
+            found = await connection.fetchval(QUERIES["receipt_of_number"], hashes, told.at)
+        if found is not None:
+            await self._look_again(connection, {found: set(told.names)})
+        return found is not None
+
+    async def _look_again(self, connection: Connection, names: Mapping[UUID, Collection[str]]) -> None:
+        """Of a call under way facts come all the time: not each has a job of its own, and all of it is forgotten when
+        none came for a while."""
         soon = _next_look(datetime.now(UTC))
         # In the order of whoever erases: erasures, tasks, receipts.
         for id, found in sorted(names.items()):
@@ -150,8 +164,10 @@ class Forgetting:
         return await receipt.read(connection, made.id)
 
     async def _bury(self, connection: Connection, id: UUID, conversations: Collection[str]) -> None:
-        await connection.execute(QUERIES["add_tombstones"], [hash_of(one) for one in conversations], id)
-        await connection.execute(QUERIES["add_erasures"], sorted(conversations), id)
+        # Facts of no conversation are recorded nowhere.
+        named = sorted(one for one in conversations if one)
+        await connection.execute(QUERIES["add_tombstones"], [hash_of(one) for one in named], id)
+        await connection.execute(QUERIES["add_erasures"], named, id)
 
     async def _of_caller(
         self, connection: Connection, made: Receipt, digits: str, until: datetime | None

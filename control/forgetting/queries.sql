@@ -18,9 +18,12 @@ WHERE caller IS NOT NULL AND regexp_replace(regexp_replace(split_part(split_part
 SELECT conversation_id AS id FROM calls WHERE id = ANY($1::uuid[])
 UNION SELECT conversation_id FROM events WHERE call_id = ANY($1::uuid[]);
 
--- conversation: whose it is, and whether somebody called in it
+-- known_conversation: whose it is, and whether somebody called in it; none that is forgotten
 SELECT owner, EXISTS (SELECT FROM calls WHERE conversation_id = $1) AS has_calls
-FROM conversations WHERE id = $1;
+FROM conversations WHERE id = $1 AND NOT is_forgotten(id);
+
+-- is_there: whether a conversation is
+SELECT EXISTS (SELECT FROM conversations WHERE id = $1);
 
 -- add_receipt: of a request; one that is known stays as it is
 INSERT INTO receipts (id, number, asked_at, asked_by, user_id) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;

@@ -72,7 +72,7 @@ async def erase(database: Database, conversation: str, calls: Sequence[UUID], *,
         if erasure is None:
             # Another worker was quicker.
             return
-        there = await connection.fetchrow(QUERIES["conversation"], conversation)
+        there = await connection.fetchval(QUERIES["is_there"], conversation)
         # Made where it is missing: who is making it in this moment is waited for, and refused afterwards.
         await lock(connection, [conversation])
         went = Counter[str](erasure["went"])

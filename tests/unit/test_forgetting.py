@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from control.forgetting import ledger
-from control.forgetting.forgetting import digits_of
 from control.forgetting.ledger import Entry, Ledger
+from control.forgetting.told import digits_of
 from switchboard.settings import SettingsError
 
 

@@ -11,3 +11,7 @@ ALTER TABLE receipts ADD COLUMN again_at timestamptz;
 
 -- What was done to one thing.
 CREATE INDEX audit_of_subject ON audit (subject);
+
+-- Whether a conversation is, or is about to be: nobody reads of one that is.
+CREATE FUNCTION is_forgotten(conversation_id text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+RETURN EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to(conversation_id, 'UTF8')));
