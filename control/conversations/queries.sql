@@ -148,6 +148,10 @@ SELECT NOT is_forgotten($1::text) AND NOT EXISTS (
     SELECT FROM conversations WHERE id = $1 AND owner IS DISTINCT FROM $2::uuid
 );
 
+-- owned_with_calls: conversations of a user's in which somebody called
+SELECT id FROM conversations
+WHERE owner = $1 AND EXISTS (SELECT FROM calls WHERE calls.conversation_id = conversations.id) ORDER BY id;
+
 -- claim_conversation: a new one is the user's, unless it was forgotten; true when it is theirs
 INSERT INTO conversations (id, owner) SELECT $1::text, $2::uuid
 WHERE NOT EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to($1::text, 'UTF8')))

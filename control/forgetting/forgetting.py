@@ -54,7 +54,7 @@ class Forgetting:
         # Whoever records a call of theirs in this moment is waited for, and seen.
         await connection.execute(QUERIES["forget_alone"], LOCK)
         number_hash = self._ledger.hashes(digits)[-1]
-        made = await self._begin(connection, actor, number_hash)
+        made = await self._begin(connection, actor, number_hash, self._ledger.key)
         conversations = await self._of_caller(connection, made, digits, None)
         await audit(connection, actor, "caller.forgotten", str(made.id))
         return await self._asked(connection, made, number_hash, conversations)
@@ -63,7 +63,7 @@ class Forgetting:
         """Forgets a conversation that is there. Raises `Unavailable`."""
         # As above, for whoever sets aside in this moment what could not be read.
         await connection.execute(QUERIES["forget_alone"], LOCK)
-        made = await self._begin(connection, actor, None)
+        made = await self._begin(connection, actor, None, None)
         await audit(connection, actor, "conversation.forgotten", str(made.id))
         return await self._asked(connection, made, None, {conversation})
 
@@ -138,15 +138,17 @@ class Forgetting:
         try:
             async with database.transaction() as connection:
                 await connection.execute(QUERIES["forget_alone"], LOCK)
+                # Before anything is written down: without the key nobody would know who was forgotten.
+                self._ledger.need(row["key"] for row in await connection.fetch(QUERIES["keys"]))
                 entries = await asyncio.to_thread(self._ledger.entries)
                 await self._restore(connection, entries)
                 await self._keep_missing(connection, {one.receipt for one in entries})
         except OSError as error:
             raise SettingsError(f"SWITCHBOARD_HOME cannot be used ({error.strerror}): make it writable.") from None
 
-    async def _begin(self, connection: Connection, actor: Actor, number: bytes | None) -> Receipt:
+    async def _begin(self, connection: Connection, actor: Actor, number: bytes | None, key: bytes | None) -> Receipt:
         id, asked_at = uuid4(), await connection.fetchval(QUERIES["now"])
-        await connection.execute(QUERIES["add_receipt"], id, number, asked_at, actor.name, actor.user_id)
+        await connection.execute(QUERIES["add_receipt"], id, number, asked_at, actor.name, actor.user_id, key)
         return await receipt.read(connection, id)
 
     async def _asked(
@@ -192,7 +194,8 @@ class Forgetting:
             return
         for one in missing:
             number = None if one.number is None else bytes.fromhex(one.number)
-            await connection.execute(QUERIES["add_receipt"], one.receipt, number, one.asked_at, one.asked_by, None)
+            asked = one.receipt, number, one.asked_at, one.asked_by
+            await connection.execute(QUERIES["add_receipt"], *asked, None, None)
             hashes = [bytes.fromhex(each) for each in one.conversations]
             await connection.execute(QUERIES["add_tombstones"], hashes, one.receipt)
         ids = [one.receipt for one in missing]

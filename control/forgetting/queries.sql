@@ -26,7 +26,8 @@ FROM conversations WHERE id = $1 AND NOT is_forgotten(id);
 SELECT EXISTS (SELECT FROM conversations WHERE id = $1);
 
 -- add_receipt: of a request; one that is known stays as it is
-INSERT INTO receipts (id, number, asked_at, asked_by, user_id) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
+INSERT INTO receipts (id, number, asked_at, asked_by, user_id, key) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT DO NOTHING;
 
 -- add_tombstones: by what is known of the conversations alone
 INSERT INTO tombstones (conversation, receipt) SELECT unnest($1::bytea[]), $2 ON CONFLICT DO NOTHING;
@@ -46,6 +47,9 @@ JOIN tombstones ON tombstones.conversation = sha256(convert_to(given.id, 'UTF8')
 
 -- receipt: one
 SELECT id, number, asked_at, asked_by, user_id, finished_at, went, kept FROM receipts WHERE id = $1;
+
+-- keys: those that forgotten numbers are under
+SELECT DISTINCT key FROM receipts WHERE key IS NOT NULL;
 
 -- known_receipts: which of these there are
 SELECT id FROM receipts WHERE id = ANY($1::uuid[]);

@@ -15,3 +15,6 @@ CREATE INDEX audit_of_subject ON audit (subject);
 -- Whether a conversation is, or is about to be: nobody reads of one that is.
 CREATE FUNCTION is_forgotten(conversation_id text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
 RETURN EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to(conversation_id, 'UTF8')));
+
+-- Which key the number is under, by the SHA-256 of that key; null where nobody knows.
+ALTER TABLE receipts ADD COLUMN key bytea;
