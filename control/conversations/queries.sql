@@ -69,6 +69,12 @@ WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND seq BETWEEN $
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
 WHERE call_id = $1 AND NOT is_forgotten(conversation_id) ORDER BY conversation_id, seq;
 
+-- list_messages: that were taken, newest first, after a cursor
+SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
+WHERE kind = 'message_taken' AND ($1::timestamptz IS NULL OR (at, id) < ($1, $2::uuid))
+    AND NOT is_forgotten(conversation_id)
+ORDER BY at DESC, id DESC LIMIT $3;
+
 -- list_calls: newest first, after a cursor; a filter that is null asks nothing
 SELECT * FROM calls
 WHERE ($1::boolean IS NULL OR (ended_at IS NULL) = $1)

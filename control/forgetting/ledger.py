@@ -86,8 +86,8 @@ class Ledger:
         missing = sorted(set(keys) - self._named)
         if missing:
             raise SettingsError(
-                f"{self._path} lacks a key under which callers were forgotten: add to it the lines of the {FILE} of the "
-                "SWITCHBOARD_HOME that control had before. If that file is lost for good, add the line "
+                f"{self._path} lacks a key under which callers were forgotten: add to it the lines of the {FILE} of "
+                "the SWITCHBOARD_HOME that control had before. If that file is lost for good, add the line "
                 f'{{"lost_key": "{missing[0].hex()}"}}; late facts and backups can bring those callers back then.'
             )
 
@@ -108,8 +108,8 @@ class Ledger:
                 found.append(entry)
             elif line.endswith(b"}"):
                 raise SettingsError(
-                    f"{self._path}: line {number} is damaged. Put back what it was, as from a backup; or take the line "
-                    "out, and what it was about can be brought back by a backup."
+                    f"{self._path}: line {number} is damaged. Put back what it was, as from a backup; or take the "
+                    "line out, and what it was about can be brought back by a backup."
                 )
             elif line.strip():
                 log.warning("ledger_line_skipped", line=number, bytes=len(line))

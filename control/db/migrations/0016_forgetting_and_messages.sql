@@ -18,3 +18,6 @@ RETURN EXISTS (SELECT FROM tombstones WHERE conversation = sha256(convert_to(con
 
 -- Which key the number is under, by the SHA-256 of that key; null where nobody knows.
 ALTER TABLE receipts ADD COLUMN key bytea;
+
+-- Messages that were taken, the newest first.
+CREATE INDEX events_messages ON events (at DESC, id DESC) WHERE kind = 'message_taken';
