@@ -200,7 +200,7 @@ PROMISES: dict[str, str] = {
     "jobs.housekeeping": "What ended long ago is removed hourly, what has expired is marked daily, however often workers start.",
     "jobs.start": "A setting that keeps a job worker from starting: one sentence, exit status 2.",
     "jobs.api": "Tasks are listed, filtered, paged, shown and cancelled over HTTP by who may, on record.",
-    # tests/contract/test_forgetting.py, test_forgetting_faults.py
+    # tests/contract/test_forgetting.py, test_forgetting_faults.py, test_forgetting_job.py
     "forget.caller": "A forgotten caller is found nowhere: tables, Redis, stream, files, job arguments, logs; others keep all.",
     "forget.conversation": "One conversation is forgotten by an admin, or by the owner of one in which nobody called.",
     "forget.replayed": "What was forgotten does not come back from the stream or a file; who calls again is a new caller.",
@@ -212,6 +212,11 @@ PROMISES: dict[str, str] = {
     "forget.at_once": "Facts that are recorded while their caller is forgotten go as well.",
     "forget.sessions": "A forgotten conversation takes nothing more, and a turn under way is not kept.",
     "forget.access": "Who may not forget, or ask for a receipt, does not; faults are one sentence and change nothing.",
+    "forget.whole": "A receipt says that all is forgotten only when it is, whatever comes while that is written down.",
+    "forget.unread": "Of what cannot be read and is of somebody forgotten, nothing is kept.",
+    "forget.many": "A request answers at once, however much there is; its job looks through it once for many conversations.",
+    "forget.key": "A home without the key of forgotten numbers is refused at start, with what to do.",
+    "forget.hidden": "What is to be forgotten is read by nobody from the request on, whatever is away.",
     "forget.tables": "Every table that names callers, conversations or calls has a statement that erases it.",
     # local: the stack on one machine
     "stack.status": "status says where everything is, in the shape that scripts know",
