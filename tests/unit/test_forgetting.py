@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from control.forgetting import ledger
+from control.forgetting import elsewhere, ledger
+from control.forgetting.elsewhere import Conversation
 from control.forgetting.ledger import Entry, Ledger
 from control.forgetting.told import Told, digits_of
+from switchboard import outbox
 from switchboard.settings import SettingsError
 
 
@@ -88,6 +90,22 @@ def test_a_damaged_line_of_a_ledger_is_told_with_what_to_do(tmp_path: Path, fiel
     path.write_text(path.read_text() + json.dumps(damaged) + "\n")
     with pytest.raises(SettingsError, match=r"forgotten.jsonl: line 3 is damaged. Put back what it was"):
         Ledger(tmp_path).entries()
+
+
+async def test_a_line_of_a_file_that_is_kept_aside_meanwhile_is_erased_there(tmp_path: Path) -> None:
+    folder = outbox.folder(tmp_path)
+    folder.mkdir()
+    for name in ("kept", "gone", "stays"):
+        (folder / f"{name}.jsonl").write_text('{"call_id": "other"}\n{"call_id": "ann"}\n')
+    place = elsewhere.Outbox(tmp_path)
+    found = (await place.find([Conversation("ann", ())]))["ann"]
+    assert len(found) == 3
+    (folder / "kept.jsonl").rename(folder / "kept.unreadable")
+    (folder / "gone.jsonl").unlink()
+    await place.erase(found)
+    for name in ("kept.unreadable", "stays.jsonl"):
+        assert (folder / name).read_text().split("\n") == ['{"call_id": "other"}', " " * 18, ""]
+    assert await place.find([Conversation("ann", ())]) == {}
 
 
 def test_what_a_text_tells_is_read_as_far_as_it_can_be() -> None:
