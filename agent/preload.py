@@ -2,6 +2,7 @@
 
 import importlib
 
+from livekit.agents.utils import http_context
 from livekit.local_inference import init_vad
 
 from agent import entry, join
@@ -28,3 +29,5 @@ for name in LATE_IMPORTS:
 index.load()
 init_vad()
 model_client.trusted_certificates()
+# The library's own, for LiveKit's API: it would be made as the call ends, when its slot is waited for.
+http_context._create_ssl_context()

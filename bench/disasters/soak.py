@@ -21,8 +21,9 @@ from switchboard import stream
 CALLS, QUICK_CALLS, AT_ONCE = 500, 24, 6
 # Before the first look: every process has done everything once.
 WARM_UP = 24
-# Until the last call is on record and the processes for the next ones are there again.
-SETTLE_S = 15.0
+# Until the last call is on record, the processes for the next ones are there again, and LiveKit's runtime, Go's, has
+# collected garbage: it does so every 2 min at the latest.
+SETTLE_S = 150.0
 # What a part may have more afterwards. Memory is not given back at once, and Postgres fills its shared buffers.
 MORE_MIB, MORE_SHARE = 15.0, 0.10
 MORE_POSTGRES_MIB = 80.0

@@ -25,8 +25,11 @@ LEAST_FRAMES = 10
 ALIKE, ALIKE_SHORT, SHORT_FRAMES = 0.65, 0.3, 20.0
 # Early questions hold an utterance from its start, so between equals the start wins.
 START_BONUS, START_FRAMES = 0.04, 8
-# A jitter buffer that catches up, on a busy machine, makes speech shorter: what fits nothing is tried longer.
-STRETCHES, STRETCH_FRAMES = (1.05, 1.1, 1.15, 1.2), 80
+# A jitter buffer that waits for sound, or catches up, moves all that comes behind it: what fits nothing as a whole is
+# tried in chunks, each of which may be a little off the place where the one before would have it.
+CHUNK_FRAMES, LEAST_CHUNKS = 20, 4
+MOST_OFF, COST_OFF = 20, 0.002
+ALIKE_IN_CHUNKS = 0.75
 
 Frames = NDArray[np.float32]
 
@@ -62,9 +65,9 @@ def find(signal: sound.Signal, rate: int, known: Sequence[Utterance]) -> Match:
         return Match("", 0.0)
     piece = _energy(sound.to_signal(samples), RATE)[loud[0] : loud[-1] + 1][:MAX_FRAMES]
     found = _best(piece, known)
-    if found.text or len(piece) < STRETCH_FRAMES:
+    if found.text or len(piece) < LEAST_CHUNKS * CHUNK_FRAMES:
         return found
-    return max((_best(_stretched(piece, by), known) for by in STRETCHES), key=lambda match: match.likeness)
+    return max((_in_chunks(piece, one) for one in known), key=lambda match: match.likeness, default=found)
 
 
 def _best(piece: Frames, known: Sequence[Utterance]) -> Match:
@@ -78,11 +81,51 @@ def _best(piece: Frames, known: Sequence[Utterance]) -> Match:
     return best
 
 
-def _stretched(piece: Frames, by: float) -> Frames:
-    """The same in more frames."""
-    at = np.linspace(0, len(piece) - 1, min(round(len(piece) * by), MAX_FRAMES))
-    before = np.arange(len(piece))
-    return np.stack([np.interp(at, before, column) for column in piece.T], axis=1).astype(np.float32)
+def _in_chunks(piece: Frames, known: Utterance) -> Match:
+    """The words that its chunks are, each at its best place in keeping with the one before; none when too unlike."""
+    chunks = [piece[at : at + CHUNK_FRAMES] for at in range(0, len(piece) - CHUNK_FRAMES + 1, CHUNK_FRAMES)]
+    total = sum(_spread(chunk) for chunk in chunks)
+    if len(known.frames) < CHUNK_FRAMES or not total:
+        return Match("", 0.0)
+    # By where the piece would begin if this chunk were all that is known of it.
+    starts = np.arange(-MOST_OFF * len(chunks), len(known.frames) - CHUNK_FRAMES + 1)
+    best, back = np.zeros(len(starts)), []
+    for number, chunk in enumerate(chunks):
+        reached, came_from = _moved(best) if number else (best, np.arange(len(starts)))
+        back.append(came_from)
+        best = reached + _likeness(chunk, known.frames, starts + number * CHUNK_FRAMES) * _spread(chunk) / total
+    last = place = int(best.argmax())
+    for came_from in reversed(back):
+        place = int(came_from[place])
+    likeness = float(best[last])
+    if likeness < ALIKE_IN_CHUNKS:
+        return Match("", 0.0)
+    return Match(_words(known, int(starts[place]), int(starts[last]) + len(piece)), likeness)
+
+
+def _moved(best: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """For each start the best of those near it, less what it costs to be off, and which that is."""
+    padded = np.pad(best, MOST_OFF, constant_values=-np.inf)
+    near = np.lib.stride_tricks.sliding_window_view(padded, 2 * MOST_OFF + 1)
+    near = near - COST_OFF * np.abs(np.arange(-MOST_OFF, MOST_OFF + 1))
+    which = near.argmax(axis=1)
+    return near[np.arange(len(best)), which], np.arange(len(best)) + which - MOST_OFF
+
+
+def _likeness(chunk: Frames, frames: Frames, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How alike the chunk and the frames at each place are; 0 where there are not as many."""
+    windows = np.lib.stride_tricks.sliding_window_view(frames, len(chunk), axis=0).transpose(0, 2, 1)
+    spreads = (windows.var(axis=1) * len(chunk)).sum(axis=1)
+    products = np.tensordot(windows, chunk - chunk.mean(axis=0), axes=2)
+    found = np.zeros(len(places))
+    there = (places >= 0) & (places < len(windows))
+    alike = products / np.sqrt(np.maximum(spreads, 1e-3) * max(_spread(chunk), 1e-3))
+    found[there] = alike[places[there]]
+    return found
+
+
+def _spread(frames: Frames) -> float:
+    return float((frames.var(axis=0) * len(frames)).sum())
 
 
 def _place(piece: Frames, spectrum: NDArray[np.complex64], known: Utterance) -> tuple[int, float, float]:

@@ -63,6 +63,16 @@ async def test_what_a_jitter_buffer_pressed_to_catch_up_is_still_known(spoken: l
         assert recognise.find(pressed, 48_000, known(spoken)).text == one.text
 
 
+async def test_what_a_jitter_buffer_waited_for_or_lost_is_still_known(spoken: list[timing.Spoken]) -> None:
+    for one in spoken[:4]:
+        heard = telephone(one.samples)
+        middle = len(heard) // 2
+        waited = np.concatenate([heard[:middle], heard[middle - 4_800 : middle] * np.float32(0.5), heard[middle:]])
+        assert recognise.find(waited, 48_000, known(spoken)).text == one.text
+        lost = np.concatenate([heard[:middle], heard[middle + 4_800 :]])
+        assert recognise.find(lost, 48_000, known(spoken)).text == one.text
+
+
 async def test_a_second_half_gives_its_own_words() -> None:
     halves = await timing.speak(["I would like to book", 0.6, "a table for two people."])
     assert halves.text == "I would like to book a table for two people."
