@@ -10,7 +10,8 @@ from control.db.pool import storable
 from switchboard.number import normalise
 
 _ADDRESS = re.compile(r"\s*(?:(?:sips?|tel):)?([^@;]*)", re.IGNORECASE)
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+# What no clock says and Postgres may not take is outside.
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 # Longer ones are of no conversation.
 _LONGEST_ID = 128
 
@@ -54,4 +55,4 @@ def _time(value: Any) -> datetime:
         found = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return _EARLIEST
-    return max(found if found.tzinfo else found.replace(tzinfo=UTC), _EARLIEST)
+    return min(max(found if found.tzinfo else found.replace(tzinfo=UTC), _EARLIEST), _LATEST)

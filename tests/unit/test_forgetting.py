@@ -122,6 +122,8 @@ def test_what_a_text_tells_is_read_as_far_as_it_can_be() -> None:
         assert Told.of(json.dumps(none)) == nothing
     early = Told.of('{"at": "0001-01-01T00:00:00+14:00", "conversation_id": "\\ud800a"}')
     assert early == Told(["a"], None, nothing.at)
+    late = Told.of('{"at": "9999-12-31T23:59:59-14:00"}')
+    assert late is not None and late.at.year == 9000
     for text in ("", "{", "[]", "7", "[" * 100_000, "{'a': 1}"):
         assert Told.of(text) is None
 
