@@ -131,30 +131,32 @@ WHERE id = ANY($1::uuid[]) AND finished_at IS NULL AND (again_at IS NULL OR agai
 -- erase_turns: before the conversation is locked, in the order of who keeps a turn
 DELETE FROM turns WHERE conversation_id = $1;
 
--- erase_tasks: those with one of these words in what they were given or found; which word that was
+-- erase_tasks: those with one of these words between quotes in what they were given or found; which word that was. The
+-- texts are split once and joined with all words, which have `\u0022` for a quote of their own; here and below
 WITH found AS MATERIALIZED (
-    SELECT tasks.id, (
-        SELECT min(given.place) FROM unnest($1::text[]) WITH ORDINALITY AS given (word, place)
-        WHERE strpos(texts.text, given.word) > 0
-    ) AS place
-    FROM tasks CROSS JOIN LATERAL (SELECT args::text || COALESCE(result::text, '') AS text OFFSET 0) AS texts
+    SELECT tasks.id, min(given.place) AS place
+    FROM tasks
+    CROSS JOIN LATERAL string_to_table(replace(args::text || COALESCE(result::text, ''), '\"', '\u0022'), '"') AS token
+    JOIN unnest($1::text[]) WITH ORDINALITY AS given (word, place) ON given.word = token
     WHERE args <> '{}' OR result IS NOT NULL
+    GROUP BY tasks.id
 )
 UPDATE tasks SET args = '{}', result = NULL, message = '', error = NULL,
     state = CASE WHEN state IN ('queued', 'processing') THEN 'cancelled' ELSE state END,
     finished_at = COALESCE(finished_at, now())
-FROM found WHERE found.id = tasks.id AND found.place IS NOT NULL RETURNING found.place;
+FROM found WHERE found.id = tasks.id RETURNING found.place;
 
--- erase_refused_facts: entries of the stream that could not be recorded, with one of these words; which word that was
+-- erase_refused_facts: entries of the stream that could not be recorded, which may be no text at all
 WITH found AS MATERIALIZED (
-    SELECT refused_facts.id, (
-        SELECT min(given.place) FROM unnest($1::text[]) WITH ORDINALITY AS given (word, place)
-        WHERE position(convert_to(given.word, 'UTF8') IN entry) > 0
-    ) AS place
-    FROM refused_facts WHERE entry <> ''
+    SELECT refused_facts.id, min(given.place) AS place
+    FROM refused_facts
+    CROSS JOIN LATERAL string_to_table(replace(encode(entry, 'escape'), '\\"', '\\u0022'), '"') AS token
+    JOIN unnest($1::text[]) WITH ORDINALITY AS given (word, place)
+        ON encode(convert_to(given.word, 'UTF8'), 'escape') = token
+    WHERE entry <> ''
+    GROUP BY refused_facts.id
 )
-DELETE FROM refused_facts USING found WHERE found.id = refused_facts.id AND found.place IS NOT NULL
-RETURNING found.place;
+DELETE FROM refused_facts USING found WHERE found.id = refused_facts.id RETURNING found.place;
 
 -- erase_audit: what stands beside the id; that something was done to it stays. Of the names, the first is the
 -- conversation's and the others its calls'; here and below

@@ -50,7 +50,7 @@ async def look_for_numbers(database: Database, spellings: Mapping[UUID, Sequence
 
 
 async def _look_through(connection: Connection, receipts: Mapping[str, UUID]) -> None:
-    words = [json.dumps(name, ensure_ascii=False) for name in receipts]
+    words = [json.dumps(name, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022") for name in receipts]
     of = list(receipts.values())
     went: dict[UUID, Counter[str]] = {receipt: Counter() for receipt in of}
     for table, statement in LOOKED_THROUGH.items():

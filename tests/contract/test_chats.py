@@ -172,7 +172,8 @@ async def test_messages_of_calls_and_of_conversations_are_listed_newest_first_pa
         for at in range(5)
     ]
     await control.record([said(conversation, "no message"), *facts])
-    found, cursor = [], ""
+    found: list[dict[str, Any]] = []
+    cursor = ""
     while len(found) < len(facts):
         page = (await ann.ask("GET", f"/messages?limit=2{cursor}")).body
         found += page["messages"]

@@ -246,6 +246,21 @@ async def test_what_names_many_is_looked_through_at_once_and_counted_for_each(de
 
 
 @promise("forget.many")
+async def test_names_with_quotes_and_letters_of_any_kind_are_found_and_those_alike_stay(desk: Desk) -> None:
+    receipt = await desk.asked((await desk.call())[0].conversation_id)
+    names = ['sip:"Ann" <+49 171>', "ü\\x", "tab\t👋", "plain", '"']
+    for name in (*names, "plainer", "xplain", "Ann"):
+        await desk.shop.enqueue("clean_up", {"deep": [{"who": name}], name: 1})
+        entry = json.dumps({"b": "a\\", "who": name}, ensure_ascii=False).encode()
+        await query(desk.shop.url, "INSERT INTO refused_facts (why, entry) VALUES ('garbage', $1)", entry)
+    for entry in (b"\xff\x00\\", b'plain "ann', b""):
+        await query(desk.shop.url, "INSERT INTO refused_facts (why, entry) VALUES ('garbage', $1)", entry)
+    await tables.look_through(desk.shop.database, dict.fromkeys(names, receipt))
+    assert (await desk.receipt(receipt)).went == {"tasks": len(names), "refused_facts": len(names)}
+    assert await desk.rows("refused_facts") == 6
+
+
+@promise("forget.many")
 async def test_a_request_looks_through_nothing_itself(desk: Desk) -> None:
     facts = await desk.call()
     entry = b'{"caller": "+491711234567"}'
