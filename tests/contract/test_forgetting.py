@@ -263,7 +263,7 @@ async def test_a_chat_is_forgotten_by_its_owner_unless_somebody_called_in_it(tra
     assert asked.status == 202, asked
     receipt = f"/receipts/{asked.body['receipt_id']}"
     await traces.finished(asked.body["receipt_id"])
-    assert (await ann.ask("GET", receipt)).body["went"] == {"events": 1, "conversations": 1}
+    assert (await ann.ask("GET", receipt)).body["went"] == {"events": 1, "conversations": 1, "audit": 1}
     assert (await ben.ask("GET", receipt)).status == 404
     assert (await ann.ask("GET", f"/chats/{chat}")).status == 404
     await traces.forget(f"/conversations/{called}")
