@@ -4,6 +4,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/switchboard
 OWN_UV := $(CACHE)/uv/bin/uv
 UV := $(or $(shell command -v uv 2>/dev/null),$(OWN_UV))
 
+# Tests of a file share what it starts. In the order of the folders, the long ones begin before the many short ones.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 .PHONY: help up down test check format bench lock-check sync
 
 help:
@@ -21,8 +24,8 @@ down:
 	@.venv/bin/switchboard down
 
 test: sync
-	$(UV) run --frozen pytest -n 3 --dist loadfile -m "not alone"
-	$(UV) run --frozen pytest -m alone
+	$(UV) run --frozen pytest -n 5 $(BY_FILE) -m "not timed"
+	$(UV) run --frozen pytest -n 3 $(BY_FILE) -m timed
 
 check: sync
 	$(UV) run --frozen ruff format --check

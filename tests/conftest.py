@@ -1,8 +1,8 @@
-"""Which tests run side by side (`make test`): all but those that judge sound by the clock, as callers do."""
+"""Which tests run behind the others, and fewer at a time: those that judge sound by the clock, as callers do."""
 
 import pytest
 
-ALONE = (
+TIMED = (
     "tests/contract/test_agent",
     "tests/contract/test_local_models",
     "tests/contract/test_phone",
@@ -13,5 +13,5 @@ ALONE = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(ALONE):
-            item.add_marker("alone")
+        if item.nodeid.startswith(TIMED):
+            item.add_marker("timed")

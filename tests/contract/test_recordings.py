@@ -59,7 +59,7 @@ def starts(channel: Samples, hole_s: float = 0.12) -> list[float]:
 
 
 @promise("recording.placed")
-@pytest.mark.alone
+@pytest.mark.timed
 async def test_both_sides_are_in_the_file_where_they_were_said(calls: Site) -> None:
     phone, heard = await calls.greeted(recording_disclosure="We keep this call.")
     for pause_s in (0.3, 0.8, 1.7):
@@ -136,7 +136,7 @@ async def test_a_caller_is_told_before_all_else(calls: Site, given: dict[str, st
 
 
 @promise("recording.killed")
-@pytest.mark.alone
+@pytest.mark.timed
 async def test_a_killed_agent_leaves_what_was_heard_and_the_next_one_goes_on_in_its_place(calls: Site) -> None:
     phone, _heard = await calls.greeted()
     await phone.play(tone(0.4))
