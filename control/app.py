@@ -18,7 +18,7 @@ from control.access.gatekeeper import Gatekeeper
 from control.access.routes import sessions_routes, sign_in_routes
 from control.access.throttle import Throttle
 from control.blocklist import routes as blocklist
-from control.conversations import chat_routes, code_routes
+from control.conversations import chat_routes, code_routes, message_routes
 from control.conversations.routes import calls_routes, internal_routes
 from control.db.pool import Database, DatabaseAway
 from control.db.start import away_at_start, migrated_database
@@ -46,6 +46,7 @@ ROUTERS = (
     calls_routes,
     chat_routes.routes,
     code_routes.routes,
+    message_routes.routes,
     forgetting_routes.routes,
     personas_routes,
     numbers_routes,

@@ -7,8 +7,10 @@ Facts of what was forgotten are refused: their ids are kept, so that nobody ship
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -17,8 +19,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from control.conversations.log import QUERIES, Forgotten, append_in
 from control.db.pool import REFUSED, Connection, Database, DatabaseAway, storable
+from control.forgetting import tables
 from control.forgetting.forgetting import Forgetting
-from control.forgetting.tables import QUERIES as FORGETTING
 from control.jobs.job import Jobs
 from control.recordings.deletion import erase_late
 from switchboard import stream
@@ -136,7 +138,7 @@ class Recorder:
             return
         for entry in entries:
             if entry.fact is None:
-                await _set_aside(connection, entry, "garbage")
+                await self._set_aside(connection, entry, "garbage")
         good = [entry for entry in entries if entry.fact is not None]
         with APPEND_S.time():
             try:
@@ -165,10 +167,13 @@ class Recorder:
             RECORDED.inc(len(await append_in(connection, kept)))
             await erase_late(connection, self._jobs, kept)
         refused = [fact for fact in facts if storable(fact.conversation_id) in forgotten]
+        new: dict[UUID, int] = defaultdict(int)
         for fact in refused:
             if await connection.fetchval(QUERIES["set_aside"], fact.id, "forgotten", b"") is not None:
-                await connection.execute(FORGETTING["note_refused"], forgotten[storable(fact.conversation_id)])
+                new[forgotten[storable(fact.conversation_id)]] += 1
         await self._forgetting.came_again(connection, refused, forgotten)
+        for receipt, count in new.items():
+            await tables.count(connection, receipt, {"refused": count})
         return refused
 
     async def _leave_no_copy(self, refused: Sequence[Fact]) -> None:
@@ -183,7 +188,20 @@ class Recorder:
             try:
                 await self._append(connection, [entry])
             except UNFIT as error:
-                await _set_aside(connection, entry, type(error).__name__)
+                await self._set_aside(connection, entry, type(error).__name__)
+
+    async def _set_aside(self, connection: Connection, entry: Entry, why: str) -> None:
+        """Keeps it for a person to look at; of what is forgotten, that there was something."""
+        text = entry.fields.get(stream.FIELD, str(entry.fields))
+        async with connection.transaction():
+            if await self._forgetting.refuses(connection, text):
+                why, text = "forgotten", ""
+            SET_ASIDE.labels(why).inc()
+            log.error("fact_set_aside", entry=entry.id, why=why, kind=entry.fact.kind if entry.fact else None)
+            left = text.encode(errors="replace")[:MAX_BYTES]
+            kept = await connection.fetchval(QUERIES["set_aside"], entry.fact.id if entry.fact else None, why, left)
+            if kept is not None:
+                await connection.execute(QUERIES["forget_set_aside"], kept, KEPT_ASIDE)
 
     async def _remove(self, entries: Sequence[Entry]) -> None:
         ids = [entry.id for entry in entries]
@@ -199,15 +217,6 @@ class Recorder:
             except (RedisError, OSError, TimeoutError) as error:
                 log.debug("stream_unmeasured", error=str(error))
             await asyncio.sleep(MEASURE_S)
-
-
-async def _set_aside(connection: Connection, entry: Entry, why: str) -> None:
-    SET_ASIDE.labels(why).inc()
-    log.error("fact_set_aside", entry=entry.id, why=why, kind=entry.fact.kind if entry.fact else None)
-    text = entry.fields.get(stream.FIELD, str(entry.fields)).encode(errors="replace")[:MAX_BYTES]
-    kept = await connection.fetchval(QUERIES["set_aside"], entry.fact.id if entry.fact else None, why, text)
-    if kept is not None:
-        await connection.execute(QUERIES["forget_set_aside"], kept, KEPT_ASIDE)
 
 
 def measured(length: int) -> None:

@@ -118,6 +118,7 @@ PROMISES: dict[str, str] = {
     "agents.limits": "a conversation takes one turn at a time, and all personas together so many",
     "agents.message": "a message that is taken is on record with its turn, or not at all",
     "agents.metrics": "sessions, runs, times and tokens are counted for each persona, tokens of failed runs too",
+    "agents.long": "a conversation that is longer than any model remembers goes on, with its newest part",
     "agents.away": "Postgres killed: 503 with a sentence; after it the history is whole",
     "agents.killed": "control killed in a run: the history is whole, and the conversation goes on",
     "agents.ended": "control told to end: what runs have produced is kept",
@@ -128,6 +129,8 @@ PROMISES: dict[str, str] = {
     "chats.owner": "a chat is its owner's alone, by session or key; anybody else finds none",
     "chats.removed": "a removed chat is erased from the log; what was said in a call stays the call's",
     "chats.agents": "a chat is the session of an agent: one history",
+    "chats.audited": "each change of a chat is in the audit log, and nothing that was written",
+    "messages.listed": "messages that were taken, in calls and in writing, are listed for who may see calls",
     "chats.faults": "a request with a fault is told which, and changes nothing",
     # tests/contract/test_codes.py
     "codes.chat": "a call goes on as a chat by a code: one history, whoever adds to it",
@@ -168,6 +171,7 @@ PROMISES: dict[str, str] = {
     "access.throttle": "tries to sign in are limited for account and address, with Redis, without it, and while it hangs",
     "access.audit": "every change of access is on record with who made it, and no token is",
     "access.first_link": "the first admin's link is in a file for its owner alone, and printed on terminals alone",
+    "access.freed": "a call that a removed user went on with is anybody's to go on with again, without what they wrote",
     "access.cli": "users are added, listed, let in and removed from the command line",
     "access.others": "nobody gets or changes what is another's by its id, nor learns whether there is such an id",
     "access.migrated": "keys that are older than users belong to the first admin and open what they did",
@@ -200,7 +204,7 @@ PROMISES: dict[str, str] = {
     "jobs.housekeeping": "What ended long ago is removed hourly, what has expired is marked daily, however often workers start.",
     "jobs.start": "A setting that keeps a job worker from starting: one sentence, exit status 2.",
     "jobs.api": "Tasks are listed, filtered, paged, shown and cancelled over HTTP by who may, on record.",
-    # tests/contract/test_forgetting.py, test_forgetting_faults.py
+    # tests/contract/test_forgetting.py, test_forgetting_faults.py, test_forgetting_job.py
     "forget.caller": "A forgotten caller is found nowhere: tables, Redis, stream, files, job arguments, logs; others keep all.",
     "forget.conversation": "One conversation is forgotten by an admin, or by the owner of one in which nobody called.",
     "forget.replayed": "What was forgotten does not come back from the stream or a file; who calls again is a new caller.",
@@ -212,6 +216,11 @@ PROMISES: dict[str, str] = {
     "forget.at_once": "Facts that are recorded while their caller is forgotten go as well.",
     "forget.sessions": "A forgotten conversation takes nothing more, and a turn under way is not kept.",
     "forget.access": "Who may not forget, or ask for a receipt, does not; faults are one sentence and change nothing.",
+    "forget.whole": "A receipt says that all is forgotten only when it is, whatever comes while that is written down.",
+    "forget.unread": "Of what cannot be read and is of somebody forgotten, nothing is kept.",
+    "forget.many": "A request answers at once, however much there is; its job looks through it once for many conversations.",
+    "forget.key": "A home without the key of forgotten numbers is refused at start, with what to do.",
+    "forget.hidden": "What is to be forgotten is read by nobody from the request on, whatever is away.",
     "forget.tables": "Every table that names callers, conversations or calls has a statement that erases it.",
     # local: the stack on one machine
     "stack.status": "status says where everything is, in the shape that scripts know",

@@ -18,6 +18,7 @@ from control.access.shapes import (
     UserOut,
     UserPage,
 )
+from control.conversations import chats
 from control.errors import documented
 from control.fields import Text
 
@@ -73,9 +74,13 @@ async def change_user(user_id: UUID, body: UserChange, request: Request, actor: 
 
 @users_routes.delete("/{user_id}", status_code=204, responses=documented(404, 409))
 async def remove_user(user_id: UUID, request: Request, actor: Annotated[Actor, ADMIN]) -> None:
-    """Removes a user, at once and for good, with their sessions, links and keys. The last admin stays."""
+    """Removes a user, at once and for good, with their sessions, links and keys. The last admin stays.
+
+    Calls that they went on with in a chat can be gone on with by others again, without what they wrote.
+    """
     async with request.app.state.parts.database.transaction() as connection:
         await users.remove(connection, actor, user_id)
+        await chats.let_go_of_calls(connection, user_id)
 
 
 @users_routes.post("/{user_id}/links", status_code=201, responses=documented(404, 413))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from control import places
-from control.access import VIEWER, Actor, GuardedRoute
+from control.access import VIEWER, Actor, GuardedRoute, audit
 from control.conversations import chats, codes
 from control.conversations.chats import Chat
 from control.errors import BadRequest, documented
@@ -85,9 +85,12 @@ async def make_chat(body: ChatIn, request: Request, actor: Annotated[Actor, VIEW
     """A new conversation, or by a code a call's, which agents add to by its `chat_id` as `session_id`."""
     async with request.app.state.parts.database.transaction() as connection:
         if body.code is None:
-            return ChatOut.of(await chats.make(connection, actor.owner, body.title))
-        conversation = await codes.redeem(connection, actor, body.code)
-        return ChatOut.of(await chats.go_on(connection, actor.owner, conversation, body.title))
+            made = await chats.make(connection, actor.owner, body.title)
+        else:
+            conversation = await codes.redeem(connection, actor, body.code)
+            made = await chats.go_on(connection, actor.owner, conversation, body.title)
+        await audit(connection, actor, "chat.made", str(made.chat_id))
+    return ChatOut.of(made)
 
 
 @routes.get("")
@@ -127,6 +130,7 @@ async def change_chat(chat_id: UUID, body: ChatChange, request: Request, actor: 
             await chats.replace(connection, database, actor.owner, chat_id, messages)
         if body.title is not None:
             await chats.rename(connection, actor.owner, chat_id, body.title)
+        await audit(connection, actor, "chat.changed", str(chat_id), {"fields": sorted(body.model_fields_set)})
         return ChatOut.of(await chats.read(connection, actor.owner, chat_id))
 
 
@@ -135,3 +139,4 @@ async def remove_chat(chat_id: UUID, request: Request, actor: Annotated[Actor, V
     """Erases the chat for good. What was said in a call that it went on with stays with the call."""
     async with request.app.state.parts.database.transaction() as connection:
         await chats.remove(connection, actor.owner, chat_id)
+        await audit(connection, actor, "chat.removed", str(chat_id))

@@ -80,11 +80,25 @@ async def remove(connection: Connection, owner: UUID, chat_id: UUID) -> None:
     """Erases what was written in the chat; what was said in calls stays theirs. Raises `NotFound`."""
     await _stop_turn(connection, owner, chat_id)
     await _own(connection, owner, chat_id)
+    await _let_go(connection, str(chat_id))
+
+
+async def let_go_of_calls(connection: Connection, owner: UUID) -> None:
+    """Removes the chats that a user went on with calls in, as nobody else could go on with those calls."""
+    rows = await connection.fetch(QUERIES["owned_with_calls"], owner)
+    for row in rows:
+        await connection.execute(QUERIES["stop_turn"], row["id"], owner)
+    for row in rows:
+        if await connection.fetchval(QUERIES["lock_open"], row["id"], owner) is not None:
+            await _let_go(connection, row["id"])
+
+
+async def _let_go(connection: Connection, conversation: str) -> None:
     erased = Erased()
     body = erased.model_dump(mode="json", exclude={"kind"})
-    await connection.execute(QUERIES["erase_items"], str(chat_id), erased.kind, body)
-    await connection.execute(QUERIES["void_codes"], str(chat_id))
-    await connection.execute(QUERIES["let_go"], str(chat_id))
+    await connection.execute(QUERIES["erase_written"], conversation, erased.kind, body)
+    await connection.execute(QUERIES["void_codes"], conversation)
+    await connection.execute(QUERIES["let_go"], conversation)
 
 
 async def _stop_turn(connection: Connection, owner: UUID, chat_id: UUID) -> None:

@@ -4,6 +4,9 @@ INSERT INTO conversations (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
 -- lock_conversations: held until the transaction ends; whoever has them numbers the events
 SELECT id, last_seq FROM conversations WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE;
 
+-- lock_conversation: one, when there is one
+SELECT last_seq FROM conversations WHERE id = $1 FOR UPDATE;
+
 -- known_ids: which of these facts are recorded
 SELECT id FROM events WHERE id = ANY($1::uuid[]);
 
@@ -47,13 +50,15 @@ ON CONFLICT (id) DO UPDATE SET
     duration_s = COALESCE(calls.duration_s, excluded.duration_s),
     turns = COALESCE(calls.turns, excluded.turns);
 
--- read_events: a conversation from a place on
+-- read_events: a conversation from a place on; of one that is forgotten nothing, here and below, as its rows may be there
+-- for a moment longer
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
-WHERE conversation_id = $1 AND seq > $2 ORDER BY seq;
+WHERE conversation_id = $1 AND seq > $2 AND NOT is_forgotten($1) ORDER BY seq;
 
 -- latest_items: newest first, before a place; the reader turns them round
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
 WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND ($3::bigint IS NULL OR seq < $3)
+    AND NOT is_forgotten($1)
 ORDER BY seq DESC LIMIT $2;
 
 -- retract_items: out of the history, not out of the log
@@ -62,7 +67,13 @@ WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND seq BETWEEN $
 
 -- events_of_call: everything of one call in order
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
-WHERE call_id = $1 ORDER BY conversation_id, seq;
+WHERE call_id = $1 AND NOT is_forgotten(conversation_id) ORDER BY conversation_id, seq;
+
+-- list_messages: that were taken, newest first, after a cursor
+SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
+WHERE kind = 'message_taken' AND ($1::timestamptz IS NULL OR (at, id) < ($1, $2::uuid))
+    AND NOT is_forgotten(conversation_id)
+ORDER BY at DESC, id DESC LIMIT $3;
 
 -- list_calls: newest first, after a cursor; a filter that is null asks nothing
 SELECT * FROM calls
@@ -73,10 +84,11 @@ WHERE ($1::boolean IS NULL OR (ended_at IS NULL) = $1)
     AND ($5::timestamptz IS NULL OR started_at >= $5)
     AND ($6::timestamptz IS NULL OR started_at < $6)
     AND ($7::timestamptz IS NULL OR (started_at, id) < ($7, $8::uuid))
+    AND NOT is_forgotten(conversation_id)
 ORDER BY started_at DESC, id DESC LIMIT $9;
 
 -- call: one call
-SELECT * FROM calls WHERE id = $1;
+SELECT * FROM calls WHERE id = $1 AND NOT is_forgotten(conversation_id);
 
 -- unrecorded: which of these ids the log has not; those that it will never take are settled too
 SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)
@@ -109,7 +121,8 @@ DELETE FROM turns WHERE conversation_id = $1 AND holder = $2 RETURNING true;
 INSERT INTO conversations (id, owner, title) VALUES ($1, $2, $3) RETURNING id, owner, title, created_at, updated_at;
 
 -- chat: one of a user's
-SELECT id, owner, title, created_at, updated_at FROM conversations WHERE id = $1 AND owner = $2 AND title IS NOT NULL;
+SELECT id, owner, title, created_at, updated_at FROM conversations
+WHERE id = $1 AND owner = $2 AND title IS NOT NULL AND NOT is_forgotten(id);
 
 -- stop_turn: what works on a user's chat may not add to it any more
 DELETE FROM turns USING conversations
@@ -117,21 +130,33 @@ WHERE turns.conversation_id = conversations.id AND conversations.id = $1 AND con
 
 -- lock_chat: one of a user's, which nobody else adds to until the transaction ends
 SELECT id, owner, title, created_at, updated_at FROM conversations
-WHERE id = $1 AND owner = $2 AND title IS NOT NULL FOR UPDATE;
+WHERE id = $1 AND owner = $2 AND title IS NOT NULL AND NOT is_forgotten(id) FOR UPDATE;
 
 -- list_chats: newest first, after a cursor
 SELECT id, owner, title, created_at, updated_at FROM conversations
 WHERE owner = $1 AND title IS NOT NULL AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3::text))
+    AND NOT is_forgotten(id)
 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- rename_chat: and note when
 UPDATE conversations SET title = $2, updated_at = now() WHERE id = $1;
 
--- erase_items: what was written here; what was said in a call stays in the call
-UPDATE events SET kind = $2, body = $3::jsonb WHERE conversation_id = $1 AND kind = 'item' AND call_id IS NULL;
+-- erase_written: whatever came of what was written here, but for where something was taken back; what was said in a call
+-- stays in the call
+UPDATE events SET kind = $2, body = $3::jsonb
+WHERE conversation_id = $1 AND call_id IS NULL AND kind NOT IN ($2, 'items_retracted');
 
 -- let_go: nobody's chat any more; of a call's conversation the call is left
 UPDATE conversations SET title = NULL, owner = NULL, updated_at = now() WHERE id = $1;
+
+-- may_claim: whether a conversation is the user's, or could become theirs
+SELECT NOT is_forgotten($1::text) AND NOT EXISTS (
+    SELECT FROM conversations WHERE id = $1 AND owner IS DISTINCT FROM $2::uuid
+);
+
+-- owned_with_calls: conversations of a user's in which somebody called
+SELECT id FROM conversations
+WHERE owner = $1 AND EXISTS (SELECT FROM calls WHERE calls.conversation_id = conversations.id) ORDER BY id;
 
 -- claim_conversation: a new one is the user's, unless it was forgotten; true when it is theirs
 INSERT INTO conversations (id, owner) SELECT $1::text, $2::uuid
@@ -144,7 +169,7 @@ UPDATE conversations SET owner = $2, title = COALESCE(title, $3) WHERE id = $1 A
 RETURNING id;
 
 -- lock_open: a conversation that is nobody's or the user's own, which nobody else adds to until the transaction ends
-SELECT id FROM conversations WHERE id = $1 AND (owner IS NULL OR owner = $2) FOR UPDATE;
+SELECT id FROM conversations WHERE id = $1 AND (owner IS NULL OR owner = $2) AND NOT is_forgotten(id) FOR UPDATE;
 
 -- add_code: a new one, by its hash
 INSERT INTO codes (hash, conversation_id, user_id, expires_at) VALUES ($1, $2, $3, now() + $4::interval)
@@ -165,4 +190,5 @@ DELETE FROM codes WHERE expires_at <= now();
 -- items_beside: the newest items of a conversation that are none of this call
 SELECT conversation_id, seq, id, call_id, at, source, kind, body FROM events
 WHERE conversation_id = $1 AND kind = 'item' AND NOT retracted AND call_id IS DISTINCT FROM $2
+    AND NOT is_forgotten($1)
 ORDER BY seq DESC LIMIT $3;

@@ -10,7 +10,7 @@ from agents import TResponseInputItem
 from agents.memory import SessionSettings
 
 from control.conversations.calls import said
-from control.conversations.log import Event, append_in, latest_items, lock
+from control.conversations.log import QUERIES, Event, append_in, latest_items
 from control.db.pool import Connection, Database
 from switchboard.call import CONVERSATION_ID
 from switchboard.fact import Fact, Item, ItemsRetracted, Source
@@ -41,6 +41,12 @@ class DatabaseSession:
         self.session_settings = session_settings or SessionSettings()
         self.database = pool
 
+    async def admit(self) -> None:
+        """Asked before a turn reads it: a session of which not everybody may raises here."""
+
+    async def begin_in(self, connection: Connection) -> None:
+        """Asked before a turn is added to it, in the same transaction."""
+
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
@@ -61,7 +67,7 @@ class DatabaseSession:
             # Behind the lock: of two that pop at once each has an item of its own.
             last = await self._lock(connection)
             newest = await latest_items(connection, self.session_id, 1)
-            if not newest:
+            if last is None or not newest:
                 return None
             await self._retract(connection, newest[0].seq, last)
         return _item(newest[0])
@@ -73,7 +79,7 @@ class DatabaseSession:
     async def clear_in(self, connection: Connection) -> None:
         """`clear_session` inside the caller's transaction."""
         last = await self._lock(connection)
-        if await latest_items(connection, self.session_id, 1):
+        if last is not None and await latest_items(connection, self.session_id, 1):
             await self._retract(connection, 1, last)
 
     def facts(self, items: Sequence[TResponseInputItem]) -> list[Fact]:
@@ -85,9 +91,10 @@ class DatabaseSession:
             for item in items
         ]
 
-    async def _lock(self, connection: Connection) -> int:
-        """The last `seq`, which nobody else adds to until the transaction ends."""
-        return (await lock(connection, [self.session_id]))[self.session_id]
+    async def _lock(self, connection: Connection) -> int | None:
+        """The last `seq`, which nobody else adds to until the transaction ends; None when there is nothing yet."""
+        last: int | None = await connection.fetchval(QUERIES["lock_conversation"], self.session_id)
+        return last
 
     async def _retract(self, connection: Connection, first: int, last: int) -> None:
         """Takes back the items from `first` on; what cannot be read there goes with them."""

@@ -68,8 +68,8 @@ class Turn:
     async def keep(self, begun: str = "") -> None:
         """Adds all of the turn to the history; `begun` is an answer that was broken off.
 
-        Raises `Conflict` when the conversation went on without us, `DatabaseAway`, and `ValueError` for an item that
-        is no JSON object.
+        Raises `Conflict` when the conversation went on without us, `DatabaseAway`, what the session's `begin_in`
+        raises, and `ValueError` for an item that is no JSON object.
         """
         self.ends = True
         facts = [*self._session.facts(self._added), *self._told]
@@ -105,6 +105,7 @@ class Turn:
         async with self._session.database.transaction() as connection:
             if await connection.fetchval(QUERIES["end_turn"], self.session_id, self._holder) is None:
                 raise Conflict(BUSY)
+            await self._session.begin_in(connection)
             events = await append_in(connection, facts)
         self.is_first = bool(events) and events[0].seq == 1
 
@@ -120,7 +121,10 @@ def _broken_off(session_id: str, text: str) -> Fact:
 
 @contextlib.asynccontextmanager
 async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
-    """The next turn of the conversation, ours until the body ends. Raises `Conflict` when it is another's."""
+    """The next turn of the conversation, ours until the body ends.
+
+    Raises `Conflict` when it is another's, and what the session's `admit` raises.
+    """
     database, holder = session.database, uuid4()
     async with database.session() as connection:
         if await connection.fetchval(QUERIES["begin_turn"], session.session_id, holder, LEASE_S) is None:
@@ -128,6 +132,8 @@ async def turn(session: DatabaseSession) -> AsyncIterator[Turn]:
     own, lost = Turn(session, holder), asyncio.Event()
     renewing = asyncio.create_task(_renew(own, database, holder, asyncio.current_task(), lost), name="turn.renew")
     try:
+        # By now nobody else begins the conversation: what is read from here on is of who may.
+        await session.admit()
         yield own
     except asyncio.CancelledError:
         if lost.is_set():

@@ -156,7 +156,7 @@ class Outbox:
 class Sound:
     """Recordings: what is kept, and what waits on this host to be. What waits on others is refused as it comes."""
 
-    name = "recordings"
+    name = "sound"
 
     def __init__(self, home: Path, store: RecordingStore) -> None:
         self._home = home
@@ -244,14 +244,17 @@ def _lines(path: Path) -> Iterator[tuple[Line, str]]:
 def _blank(lines: Sequence[Line]) -> None:
     """Overwrites lines in place: their writers, who may be alive, add at the end alone."""
     for line in lines:
-        try:
-            file = os.open(line.path, os.O_WRONLY)
-        except FileNotFoundError:
-            continue
-        try:
-            os.pwrite(file, b" " * line.length, line.at)
-        finally:
-            os.close(file)
+        # One that nobody writes any more may have been kept aside since, and its name is the other one for good.
+        for path in (line.path, line.path.with_suffix(".unreadable")):
+            try:
+                file = os.open(path, os.O_WRONLY)
+            except FileNotFoundError:
+                continue
+            try:
+                os.pwrite(file, b" " * line.length, line.at)
+            finally:
+                os.close(file)
+            break
 
 
 async def _asked(redis: Redis, *command: str) -> Any:

@@ -8,7 +8,6 @@ caller.
 
 import asyncio
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,23 +22,16 @@ from control.forgetting import receipt, tables
 from control.forgetting.job import KIND
 from control.forgetting.ledger import Entry, Ledger
 from control.forgetting.receipt import Receipt
-from control.forgetting.tables import QUERIES
+from control.forgetting.tables import QUERIES, STATEMENT_S
+from control.forgetting.told import Told, digits_of
 from control.jobs.job import Jobs
 from switchboard.fact import CallArrived, Fact
-from switchboard.number import normalise
 from switchboard.settings import SettingsError
 
 log = structlog.get_logger(__name__)
 
 LOCK = 0x5B_0003
 LATER = timedelta(seconds=15)
-_ADDRESS = re.compile(r"\s*(?:(?:sips?|tel):)?([^@;]*)", re.IGNORECASE)
-
-
-def digits_of(caller: str) -> str | None:
-    """What two spellings of a caller's number share, also as in `sip:+1555…@host`; None when it is no number."""
-    found = _ADDRESS.match(caller)
-    return normalise(found[1]) if found else None
 
 
 def hash_of(conversation: str) -> bytes:
@@ -62,14 +54,16 @@ class Forgetting:
         # Whoever records a call of theirs in this moment is waited for, and seen.
         await connection.execute(QUERIES["forget_alone"], LOCK)
         number_hash = self._ledger.hashes(digits)[-1]
-        made = await self._begin(connection, actor, number_hash)
-        conversations = await self._of_caller(connection, made, digits)
+        made = await self._begin(connection, actor, number_hash, self._ledger.key)
+        conversations = await self._of_caller(connection, made, digits, None)
         await audit(connection, actor, "caller.forgotten", str(made.id))
         return await self._asked(connection, made, number_hash, conversations)
 
     async def conversation(self, connection: Connection, actor: Actor, conversation: str) -> Receipt:
         """Forgets a conversation that is there. Raises `Unavailable`."""
-        made = await self._begin(connection, actor, None)
+        # As above, for whoever sets aside in this moment what could not be read.
+        await connection.execute(QUERIES["forget_alone"], LOCK)
+        made = await self._begin(connection, actor, None, None)
         await audit(connection, actor, "conversation.forgotten", str(made.id))
         return await self._asked(connection, made, None, {conversation})
 
@@ -100,19 +94,41 @@ class Forgetting:
         """Looks everywhere once more in a moment: what was refused lay in Redis, and may have been on record before.
 
         `receipts` by conversation, as `refused` found them. Also under the names of the calls: of a call that went on
-        with a conversation no row is left that tells which it was. Of a call under way facts come all the time, so
-        that not each has a job of its own.
+        with a conversation no row is left that tells which it was.
         """
         names: dict[UUID, set[str]] = defaultdict(set)
         for one in refused:
             conversation = storable(one.conversation_id)
             names[receipts[conversation]] |= {conversation} | ({str(one.call_id)} if one.call_id else set())
-        soon = datetime.now(UTC) + LATER
-        for id, found in names.items():
+        await self._look_again(connection, names)
+
+    async def refuses(self, connection: Connection, text: str) -> bool:
+        """Whether something that is no fact here, as one of a newer version, tells of what is forgotten; until the
+        transaction ends nothing is that was not. As `came_again` it has everything looked through once more."""
+        told = Told.of(text)
+        if told is None:
+            return False
+        await connection.execute(QUERIES["look"], LOCK)
+        rows = await connection.fetch(QUERIES["forgotten"], told.names)
+        found: UUID | None = rows[0]["receipt"] if rows else None
+        if found is None and told.caller is not None:
+            hashes = self._ledger.hashes(told.caller)
+            found = await connection.fetchval(QUERIES["receipt_of_number"], hashes, told.at)
+        if found is not None:
+            await self._look_again(connection, {found: set(told.names)})
+        return found is not None
+
+    async def _look_again(self, connection: Connection, names: Mapping[UUID, Collection[str]]) -> None:
+        """Of a call under way facts come all the time: not each has a job of its own, and all of it is forgotten when
+        none came for a while."""
+        soon = _next_look(datetime.now(UTC))
+        # In the order of whoever erases: erasures, tasks, receipts.
+        for id, found in sorted(names.items()):
             await self._bury(connection, id, found)
-            await connection.execute(QUERIES["reopen"], id)
-            task = uuid5(id, str(int(soon.timestamp() / LATER.total_seconds())))
-            await self._jobs.enqueue(connection, KIND, task=task, at=soon)
+        for id in names:
+            await self._jobs.enqueue(connection, KIND, task=uuid5(id, soon.isoformat()), at=soon)
+        for id in sorted(names):
+            await connection.execute(QUERIES["reopen"], id, soon)
 
     async def again(self, database: Database) -> None:
         """Brings database and ledger together: what a restored backup brought back is to be forgotten again.
@@ -122,15 +138,17 @@ class Forgetting:
         try:
             async with database.transaction() as connection:
                 await connection.execute(QUERIES["forget_alone"], LOCK)
+                # Before anything is written down: without the key nobody would know who was forgotten.
+                self._ledger.need(row["key"] for row in await connection.fetch(QUERIES["keys"]))
                 entries = await asyncio.to_thread(self._ledger.entries)
                 await self._restore(connection, entries)
                 await self._keep_missing(connection, {one.receipt for one in entries})
         except OSError as error:
             raise SettingsError(f"SWITCHBOARD_HOME cannot be used ({error.strerror}): make it writable.") from None
 
-    async def _begin(self, connection: Connection, actor: Actor, number: bytes | None) -> Receipt:
+    async def _begin(self, connection: Connection, actor: Actor, number: bytes | None, key: bytes | None) -> Receipt:
         id, asked_at = uuid4(), await connection.fetchval(QUERIES["now"])
-        await connection.execute(QUERIES["add_receipt"], id, number, asked_at, actor.name, actor.user_id)
+        await connection.execute(QUERIES["add_receipt"], id, number, asked_at, actor.name, actor.user_id, key)
         return await receipt.read(connection, id)
 
     async def _asked(
@@ -148,22 +166,22 @@ class Forgetting:
         return await receipt.read(connection, made.id)
 
     async def _bury(self, connection: Connection, id: UUID, conversations: Collection[str]) -> None:
-        await connection.execute(QUERIES["add_tombstones"], [hash_of(one) for one in conversations], id)
-        await connection.execute(QUERIES["add_erasures"], list(conversations), id)
+        # Facts of no conversation are recorded nowhere.
+        named = sorted(one for one in conversations if one)
+        await connection.execute(QUERIES["add_tombstones"], [hash_of(one) for one in named], id)
+        await connection.execute(QUERIES["add_erasures"], named, id)
 
-    async def _of_caller(self, connection: Connection, made: Receipt, digits: str) -> set[str]:
-        """The conversations of a caller; what else names the number is erased at once."""
-        rows = await connection.fetch(QUERIES["calls_of_caller"], digits, made.asked_at)
+    async def _of_caller(
+        self, connection: Connection, made: Receipt, digits: str, until: datetime | None
+    ) -> set[str]:
+        """The conversations of a caller; what else names the number is erased at once, or by the job."""
+        rows = await connection.fetch(QUERIES["calls_of_caller"], digits, until)
         theirs = [row for row in rows if digits_of(row["caller"]) == digits]
         found = await connection.fetch(QUERIES["conversations_of_calls"], [row["id"] for row in theirs])
         spellings = sorted({digits, f"+{digits}", f"00{digits}", *(row["caller"] for row in theirs)})
         blocking = await connection.execute(QUERIES["erase_blocking"], spellings)
-        went = {
-            "audit": changed(blocking),
-            "tasks": changed(await connection.execute(QUERIES["erase_tasks"], spellings)),
-            "refused_facts": changed(await connection.execute(QUERIES["erase_refused_facts"], spellings)),
-        }
-        await tables.count(connection, made.id, went)
+        await connection.execute(QUERIES["look_for"], made.id, spellings)
+        await tables.count(connection, made.id, {"audit": changed(blocking)})
         if blocked := await connection.fetchval(QUERIES["blocked"], digits):
             await connection.execute(QUERIES["set_kept"], made.id, {"blocklist": blocked})
         return {row["id"] for row in found}
@@ -176,15 +194,18 @@ class Forgetting:
             return
         for one in missing:
             number = None if one.number is None else bytes.fromhex(one.number)
-            await connection.execute(QUERIES["add_receipt"], one.receipt, number, one.asked_at, one.asked_by, None)
+            asked = one.receipt, number, one.asked_at, one.asked_by
+            await connection.execute(QUERIES["add_receipt"], *asked, None, None)
             hashes = [bytes.fromhex(each) for each in one.conversations]
             await connection.execute(QUERIES["add_tombstones"], hashes, one.receipt)
-        rows = await connection.fetch(QUERIES["restored_conversations"], [one.receipt for one in missing])
+        ids = [one.receipt for one in missing]
+        rows = await connection.fetch(QUERIES["restored_conversations"], ids, timeout=STATEMENT_S)
         back: dict[UUID, set[str]] = defaultdict(set)
         for row in rows:
             back[row["receipt"]].add(row["id"])
         for digits, id in await self._restored_callers(connection, missing):
-            back[id] |= await self._of_caller(connection, await receipt.read(connection, id), digits)
+            made = await receipt.read(connection, id)
+            back[id] |= await self._of_caller(connection, made, digits, made.asked_at)
         for id, conversations in back.items():
             await self._bury(connection, id, conversations)
         await self._jobs.enqueue(connection, KIND)
@@ -196,7 +217,7 @@ class Forgetting:
         for one in missing:
             if one.number is not None:
                 wanted[one.number].append(one.receipt)
-        rows = await connection.fetch(QUERIES["callers"]) if wanted else []
+        rows = await connection.fetch(QUERIES["callers"], timeout=STATEMENT_S) if wanted else []
         numbers = {digits for row in rows if (digits := digits_of(row["caller"])) is not None}
         return await asyncio.to_thread(
             lambda: [
@@ -209,13 +230,16 @@ class Forgetting:
 
     async def _keep_missing(self, connection: Connection, kept: Collection[UUID]) -> None:
         """Writes down what the ledger lacks, of a home that was lost or is another one."""
-        rows = await connection.fetch(QUERIES["receipts_with_tombstones"])
+        rows = await connection.fetch(QUERIES["receipts_with_tombstones"], list(kept), timeout=STATEMENT_S)
         missing = [
-            _entry(row["id"], row["asked_at"], row["asked_by"], row["number"], row["conversations"])
-            for row in rows
-            if row["id"] not in kept
+            _entry(row["id"], row["asked_at"], row["asked_by"], row["number"], row["conversations"]) for row in rows
         ]
         await asyncio.to_thread(self._ledger.add, missing)
+
+
+def _next_look(now: datetime) -> datetime:
+    """When what came again is looked for: at the end of the period after this one, so that a task is of all in it."""
+    return now - (now - datetime.min.replace(tzinfo=UTC)) % LATER + 2 * LATER
 
 
 def _entry(id: UUID, asked_at: datetime, asked_by: str, number: bytes | None, hashes: Iterable[bytes]) -> Entry:

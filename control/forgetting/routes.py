@@ -11,9 +11,9 @@ from control.access import ADMIN, VIEWER, Actor, GuardedRoute, Role
 from control.errors import Forbidden, NotFound, documented
 from control.fields import Text
 from control.forgetting import receipt
-from control.forgetting.forgetting import digits_of
 from control.forgetting.receipt import Receipt
 from control.forgetting.tables import QUERIES
+from control.forgetting.told import digits_of
 
 routes = APIRouter(tags=["Forgetting"], route_class=GuardedRoute, responses=documented(400, 401, 403, 503))
 
@@ -87,7 +87,7 @@ async def forget_conversation(
     """
     parts = request.app.state.parts
     async with parts.database.transaction() as connection:
-        row = await connection.fetchrow(QUERIES["conversation"], conversation_id)
+        row = await connection.fetchrow(QUERIES["known_conversation"], conversation_id)
         owned = row is not None and row["owner"] == actor.owner
         if row is None or not (owned or actor.role == Role.ADMIN):
             raise NotFound(_NO_CONVERSATION)

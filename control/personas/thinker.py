@@ -12,6 +12,7 @@ from agents.items import TResponseStreamEvent
 from openai.types.responses import ResponseCompletedEvent
 
 from control.conversations.calls import text_of
+from control.personas.recent import recent
 from switchboard.endpoints import Endpoint
 from switchboard.model_client import Service, client
 from switchboard.persona import Persona
@@ -68,7 +69,7 @@ class PersonaModel(Model):
         self, system_instructions: str | None, input: str | list[TResponseInputItem], *args: Any, **kwargs: Any
     ) -> AsyncGenerator[TResponseStreamEvent, None]:
         """The events of whichever service begins to answer first. Raises `ModelsFailed`."""
-        items = await self._with_facts(ItemHelpers.input_to_new_input_list(input))
+        items = await self._with_facts(recent(ItemHelpers.input_to_new_input_list(input)))
 
         def ask(service: Service) -> AsyncGenerator[TResponseStreamEvent, None]:
             model = OpenAIChatCompletionsModel(service.endpoint.model_for(self._persona.model), service.client)

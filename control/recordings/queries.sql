@@ -58,6 +58,7 @@ WHERE ($2::uuid IS NULL OR r.id = $2)
     AND ($3::uuid IS NULL OR r.call_id = $3)
     AND ($4::text IS NULL OR r.conversation_id = $4)
     AND ($5::timestamptz IS NULL OR (r.started_at, r.id) < ($5, $6::uuid))
+    AND NOT is_forgotten(r.conversation_id)
 ORDER BY r.started_at DESC, r.id DESC LIMIT $7;
 
 -- listened: one entry for what one actor hears of one recording within some seconds

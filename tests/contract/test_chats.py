@@ -1,8 +1,9 @@
 """Chats over HTTP: the real process, a real Postgres, a real Redis."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
@@ -12,9 +13,10 @@ from control.conversations.session import DatabaseSession
 from control.conversations.turn import turn
 from control.db.pool import open_database
 from control.errors import Conflict
+from switchboard.fact import Fact, MessageTaken, Source
 from tests.browser import PROXY, Browser, signed_in, user
 from tests.control_service import ControlService, control_service
-from tests.facts import a_call
+from tests.facts import a_call, said
 from tests.postgres_server import query
 from tests.promises import promise
 
@@ -124,6 +126,89 @@ async def test_what_was_written_in_a_removed_chat_is_erased(control: ControlServ
         events = await PostgresLog(database).read(chat["chat_id"])
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert [event.fact.kind for event in events] == ["erased", "items_retracted", "erased"]
+
+
+@promise("chats.removed")
+async def test_a_message_that_was_taken_in_a_removed_chat_is_erased_and_the_calls_stays(
+    control: ControlService, ann: Browser
+) -> None:
+    canary = uuid4().hex
+    chat = await made(ann, title="Message")
+    taken = [
+        Fact(
+            conversation_id=chat["chat_id"],
+            call_id=call_id,
+            source=source,
+            body=MessageTaken(name=f"{canary}-{source}", number="123", text=canary),
+        )
+        for call_id, source in ((None, Source.CONTROL), (uuid4(), Source.AGENT))
+    ]
+    await control.record(taken)
+
+    async def names() -> list[str]:
+        shown = (await ann.ask("GET", "/messages")).body["messages"]
+        return [one["name"] for one in shown if one["text"] == canary]
+
+    assert sorted(await names()) == [f"{canary}-agent", f"{canary}-control"]
+    assert (await ann.ask("DELETE", f"/chats/{chat['chat_id']}")).status == 204
+    assert await names() == [f"{canary}-agent"]
+    rows = await query(control.database_url, "SELECT body::text FROM events")
+    assert len([row for row in rows if canary in row["body"]]) == 1
+
+
+@promise("messages.listed")
+async def test_messages_of_calls_and_of_conversations_are_listed_newest_first_page_by_page(
+    control: ControlService, ann: Browser
+) -> None:
+    conversation, call_id = f"messages:{uuid4()}", uuid4()
+    facts = [
+        Fact(
+            conversation_id=conversation,
+            call_id=call_id if at % 2 else None,
+            at=datetime(2036, 1, 1, 12, at // 2, tzinfo=UTC),
+            source=Source.AGENT,
+            body=MessageTaken(name=f"Ann {at}", number="123", text="Call me."),
+        )
+        for at in range(5)
+    ]
+    await control.record([said(conversation, "no message"), *facts])
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while len(found) < len(facts):
+        page = (await ann.ask("GET", f"/messages?limit=2{cursor}")).body
+        found += page["messages"]
+        cursor = f"&cursor={page['next']}"
+    wanted = {one.id: one for one in facts}
+    assert {one["message_id"] for one in found[:5]} == {str(id) for id in wanted}
+    assert [one["at"] for one in found[:5]] == sorted((one["at"] for one in found[:5]), reverse=True)
+    for one in found[:5]:
+        fact = wanted[UUID(one["message_id"])]
+        assert one["call_id"] == (None if fact.call_id is None else str(fact.call_id))
+        assert isinstance(fact.body, MessageTaken)
+        assert (one["conversation_id"], one["name"]) == (conversation, fact.body.name)
+        assert (one["number"], one["text"]) == ("123", "Call me.")
+    assert (await ann.ask("GET", "/messages?cursor=none")).status == 400
+    assert (await control.request("DELETE", f"/conversations/{conversation}")).status == 202
+    shown = (await ann.ask("GET", "/messages?limit=200")).body["messages"]
+    assert [one for one in shown if one["conversation_id"] == conversation] == []
+
+
+@promise("chats.audited")
+async def test_each_change_of_a_chat_is_in_the_audit_log_without_what_was_written(
+    control: ControlService, ann: Browser
+) -> None:
+    canary = uuid4().hex
+    chat = await made(ann, title=canary)
+    place = f"/chats/{chat['chat_id']}"
+    await ann.ask("PUT", place, json={"title": f"{canary} again", "conversation": TALK})
+    assert (await ann.ask("PUT", place, json={})).status == 400
+    await ann.ask("DELETE", place)
+    shown = (await control.request("GET", f"/audit?subject={chat['chat_id']}")).body["audit"]
+    assert [one["action"] for one in shown] == ["chat.removed", "chat.changed", "chat.made"]
+    assert shown[1]["detail"] == {"fields": ["conversation", "title"]}
+    me = (await ann.ask("GET", "/me")).body["user"]["id"]
+    assert {one["user_id"] for one in shown} == {me}
+    assert canary not in str(shown)
 
 
 @promise("chats.removed")

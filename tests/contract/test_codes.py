@@ -101,6 +101,28 @@ async def test_a_call_goes_on_as_a_chat_with_what_was_said_in_it(control: Contro
     assert again.body["conversation"] == (await ann.ask("GET", f"/chats/{call_id}")).body["conversation"]
 
 
+@promise("access.freed")
+async def test_a_call_that_a_removed_user_went_on_with_is_anybodys_again(
+    control: ControlService, ann: Browser
+) -> None:
+    made = await user(control, f"ben-{uuid4().hex[:8]}", "operator")
+    ben = await signed_in(control, made["id"])
+    call_id, canary = await recorded_call(control), uuid4().hex
+    assert (await as_chat(ben, await code_of(ben, f"/calls/{call_id}"), title=canary)).status == 201
+    async with open_database(control.database_url) as database:
+        await DatabaseSession(str(call_id), database).add_items([{"role": "user", "content": canary}])
+    assert (await ann.ask("POST", f"/calls/{call_id}/codes")).status == 409
+    own = await a_chat(ben)
+    assert (await control.request("DELETE", f"/users/{made['id']}")).status == 204
+    chat = await as_chat(ann, await code_of(ann, f"/calls/{call_id}"), title="Breakfast")
+    assert (chat.status, chat.body["title"], contents(chat)) == (201, "Breakfast", IN_THE_CALL)
+    for table in ("events", "conversations"):
+        rows = await query(control.database_url, f"SELECT t::text FROM {table} AS t")  # noqa: S608 - our own names
+        assert not [row for row in rows if canary in row["t"]]
+    [row] = await query(control.database_url, "SELECT title FROM conversations WHERE id = $1", own)
+    assert row["title"] == "Order"
+
+
 @promise("codes.call")
 async def test_a_chat_goes_on_as_a_call_whose_token_names_the_conversation(
     control: ControlService, ann: Browser

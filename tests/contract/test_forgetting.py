@@ -16,10 +16,11 @@ from control.db.pool import open_database
 from control.errors import Conflict, NotFound
 from control.forgetting.tables import ERASED
 from switchboard import stream
-from switchboard.fact import CallArrived
+from switchboard.fact import CallArrived, RecordingStarted
 from switchboard.outbox import Outbox, folder
+from switchboard.recordings import recording_id
 from tests.browser import signed_in, user
-from tests.control_service import ControlService, control_service
+from tests.control_service import INTERNAL_TOKEN, ControlService, control_service
 from tests.facts import a_call, said, until
 from tests.postgres_server import query
 from tests.promises import promise
@@ -262,11 +263,54 @@ async def test_a_chat_is_forgotten_by_its_owner_unless_somebody_called_in_it(tra
     assert asked.status == 202, asked
     receipt = f"/receipts/{asked.body['receipt_id']}"
     await traces.finished(asked.body["receipt_id"])
-    assert (await ann.ask("GET", receipt)).body["went"] == {"events": 1, "conversations": 1}
+    assert (await ann.ask("GET", receipt)).body["went"] == {"events": 1, "conversations": 1, "audit": 1}
     assert (await ben.ask("GET", receipt)).status == 404
     assert (await ann.ask("GET", f"/chats/{chat}")).status == 404
     await traces.forget(f"/conversations/{called}")
     assert await traces.of(canary) == []
+
+
+@promise("forget.hidden")
+async def test_what_is_to_be_forgotten_is_read_by_nobody_from_the_request_on(control: ControlService) -> None:
+    async with installation(control, working=False) as traces:
+        canary, call, other = word(), uuid4(), uuid4()
+        ann = await signed_in(control, (await user(control, "ann", "operator"))["id"])
+        chat = (await ann.ask("POST", "/chats", json={"title": canary})).body["chat_id"]
+        for id, number, conversation in ((call, NUMBER, chat), (other, OTHER, str(other))):
+            facts = [one.model_copy(update={"conversation_id": conversation}) for one in call_of(id, number, canary)]
+            began = RecordingStarted(attempt=1, began_at=facts[0].at)
+            await control.record([*facts, facts[-1].model_copy(update={"id": uuid4(), "body": began})])
+        code = (await ann.ask("POST", f"/chats/{chat}/codes")).body["code"]
+
+        async def reads() -> list[Any]:
+            internal = f"/internal/conversations/{chat}/items?beside={uuid4()}"
+            said = await control.request("GET", internal, key=INTERNAL_TOKEN)
+            return [
+                *[(await control.request("GET", f"/calls/{id}")).status for id in (call, other)],
+                len((await control.request("GET", "/calls")).body["calls"]),
+                len((await control.request("GET", "/recordings")).body["recordings"]),
+                len((await control.request("GET", "/messages")).body["messages"]),
+                (await control.request("GET", f"/recordings/{recording_id(call)}")).status,
+                len(said.body["items"]) > 0,
+                (await ann.ask("GET", f"/chats/{chat}")).status,
+                len((await ann.ask("GET", "/chats")).body["chats"]),
+            ]
+
+        assert await reads() == [200, 200, 2, 2, 2, 200, True, 200, 1]
+        asked = (await control.request("DELETE", f"/callers/{NUMBER}")).body
+        assert asked["state"] == "forgetting"
+        assert await reads() == [404, 200, 1, 1, 1, 404, False, 404, 0]
+        assert "events.body" in await in_tables(traces.url, canary)
+        codes = [("POST", "/chats", {"code": code}), ("POST", f"/chats/{chat}/codes", {})]
+        codes += [("POST", f"/calls/{call}/codes", {}), ("PUT", f"/chats/{chat}", {"title": "x"})]
+        for method, path, body in codes:
+            assert (await ann.ask(method, path, json=body)).status == 404, path
+        assert (await control.request("DELETE", f"/conversations/{chat}")).status == 404
+        audio = f"/recordings/{recording_id(call)}/audio"
+        assert (await control.request("GET", audio)).status == 404
+        async with open_database(traces.url) as database:
+            assert await DatabaseSession(chat, database).get_items() == []
+            assert await PostgresLog(database).read(chat) == []
 
 
 @promise("forget.sessions")

@@ -194,6 +194,51 @@ async def test_models_that_fail_are_said_and_leave_nothing_of_the_turn(bakery: B
 
 
 @promise("agents.faults")
+async def test_what_is_refused_or_fails_leaves_no_conversation(bakery: Bakery) -> None:
+    async def conversations() -> int:
+        async with bakery.database.session() as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM conversations"))
+
+    before = await conversations()
+    bakery.model.failing = {"first", "second"}
+    for _ in range(2):
+        assert (await bakery.ask({"input": "x"})).status == 502
+    async with bakery.streaming({"input": "x"}) as events:
+        assert [kind async for kind, _ in events] == ["error", "done"]
+    assert await conversations() == before
+    bakery.model.failing = set()
+    bakery.model.gate.clear()
+    busy = {"input": "x", "session_id": f"{bakery.slug}:refused"}
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(bakery.ask(busy))
+        asked = len(bakery.model.asked) + 1
+        await until(lambda: _asked(bakery.model, asked))
+        assert (await bakery.ask(busy)).status == 409
+        assert await conversations() == before
+        bakery.model.gate.set()
+    assert run.result().status == 200
+    assert await conversations() == before + 1
+
+
+@promise("agents.long")
+async def test_a_conversation_that_is_longer_than_a_model_remembers_goes_on(bakery: Bakery) -> None:
+    session_id = (await bakery.ask({"input": "First of all"})).body["session_id"]
+    session = DatabaseSession(session_id, bakery.database)
+    for at in range(30):
+        await session.add_items([{"role": "user", "content": f"{at} " + "x" * 10_000}])
+    asked = {"type": "function_call", "call_id": "c", "name": "look_up", "arguments": '{"query": "bread"}'}
+    await session.add_items([cast(Any, asked), {"type": "function_call_output", "call_id": "c", "output": "Rye."}])
+    answer = await bakery.ask({"input": "And now?", "session_id": session_id})
+    assert answer.status == 200, answer
+    messages = bakery.model.asked[-1]["messages"]
+    assert len(str(messages)) < 120_000
+    told = [str(one["content"])[:3] for one in messages if one["role"] == "user"]
+    assert told == [*(f"{at} "[:3] for at in range(21, 30)), "And"]
+    assert [one["role"] for one in messages[-4:]] == ["assistant", "tool", "system", "user"]
+    assert len(await bakery.said(session_id)) == 30 + 4
+
+
+@promise("agents.faults")
 async def test_where_no_language_model_is_set_who_asks_is_told_and_all_else_works() -> None:
     async with control_service() as bare:
         for path in ("run", "stream"):
@@ -283,8 +328,11 @@ async def test_of_two_that_begin_the_same_conversation_at_once_one_owns_it(baker
     both = [await an_operator(bakery), await an_operator(bakery)]
     body = {"input": "Mine", "session_id": f"{bakery.slug}:race"}
     answers = await asyncio.gather(*(one.ask("POST", f"/agents/{bakery.slug}/run", json=body) for one in both))
-    assert sorted(one.status for one in answers) == [200, 404]
+    # One who comes while it is being begun is told that it is busy, and from then on that there is none.
+    assert sorted(one.status for one in answers) in ([200, 404], [200, 409])
     assert len(await bakery.said(body["session_id"])) == 2
+    again = [await one.ask("POST", f"/agents/{bakery.slug}/run", json=body) for one in both]
+    assert sorted(one.status for one in again) == [200, 404]
 
 
 @promise("agents.owner")

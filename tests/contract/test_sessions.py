@@ -103,6 +103,15 @@ async def test_the_newest_item_is_taken_back_until_there_is_none(session: Opened
 
 
 @promise("sessions.protocol")
+async def test_who_takes_back_from_what_never_was_makes_nothing(database: Database) -> None:
+    session = DatabaseSession("never", database)
+    assert await session.pop_item() is None
+    await session.clear_session()
+    async with database.session() as connection:
+        assert await connection.fetch("SELECT 1 FROM conversations") == []
+
+
+@promise("sessions.protocol")
 async def test_a_session_is_cleared_and_goes_on_and_others_see_nothing_of_it(session: Opened) -> None:
     one, other = session("one"), session("other")
     await one.add_items([message("a"), message("b")])

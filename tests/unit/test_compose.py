@@ -231,7 +231,7 @@ def test_volumes_are_where_the_programs_keep_their_data() -> None:
     assert services["webhook"]["volumes"] == [f"unrecorded:{home}"]
     assert services["agent"]["volumes"] == [f"unrecorded:{home}", recordings]
     assert services["control"]["volumes"] == [f"control:{home}", recordings]
-    assert services["jobs"]["volumes"] == [recordings]
+    assert services["jobs"]["volumes"] == services["agent"]["volumes"]
     named = [volume.split(":")[0] for one in services.values() for volume in one.get("volumes", ())]
     assert {name for name in named if not name.startswith("./")} == set(compose()["volumes"])
     assert [(ROOT / name).is_file() for name in named if name.startswith("./")] == [True]
