@@ -25,7 +25,7 @@ down:
 
 test: sync
 	$(UV) run --frozen pytest -n 5 $(BY_FILE) -m "not timed"
-	$(UV) run --frozen pytest -n 3 $(BY_FILE) -m timed
+	$(UV) run --frozen pytest -n 2 $(BY_FILE) -m timed
 
 check: sync
 	$(UV) run --frozen ruff format --check
