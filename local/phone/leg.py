@@ -65,18 +65,24 @@ class Leg:
         return connecting
 
     async def hang_up(self) -> None:
-        """Tells the room that the caller is gone and takes their sound back; returns when nobody else sends any, or
-        2 s after the room was told.
+        """Takes the caller's sound back and tells the room that they are gone; returns when nobody else sends any, or
+        2 s later.
 
         livekit's library keeps some 0.5 MiB for good of each room that is left while others' tracks are in it, and
         more of one that the server ends with own tracks in it (livekit/rust-sdks #1378, #1443).
         """
-        await self.tell_status("hangup")
+        # First, as whoever is told ends the room.
         with contextlib.suppress(TimeoutError, rtc.participant.UnpublishTrackError):
             async with asyncio.timeout(LINGER_S):
-                for sid in list(self._room.local_participant.track_publications if self._room.isconnected() else ()):
-                    await self._room.local_participant.unpublish_track(sid)
+                await self._take_back()
+        await self.tell_status("hangup")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
                 await self._alone()
+
+    async def _take_back(self) -> None:
+        for sid in list(self._room.local_participant.track_publications if self._room.isconnected() else ()):
+            await self._room.local_participant.unpublish_track(sid)
 
     async def _alone(self) -> None:
         changed = asyncio.Event()
