@@ -354,7 +354,19 @@ class Call:
             self._report.add(fact.AgentLeft(attempt=self._report.attempt, job=self._ctx.job.id, reason=reason))
             return
         self._report.ended(reason, self._usage, self._parts.settings.prices)
+        if reason is Reason.CALLER_HUNG_UP:
+            await self._caller_left()
         await delete_room(self._ctx.api.room, self._ctx.room.name)
+
+    async def _caller_left(self) -> None:
+        """Who hangs up leaves by themselves, in good order: a line that is thrown out keeps memory of its room."""
+        left = asyncio.Event()
+        self._ctx.room.on("participant_disconnected", lambda *_: left.set())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                while self._line.participant is not None and self._ctx.room.isconnected():
+                    left.clear()
+                    await left.wait()
 
 
 async def delete_room(rooms: RoomService, name: str) -> None:
