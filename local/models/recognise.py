@@ -84,16 +84,21 @@ def _best(piece: Frames, known: Sequence[Utterance]) -> Match:
 def _in_chunks(piece: Frames, known: Utterance) -> Match:
     """The words that its chunks are, each at its best place in keeping with the one before; none when too unlike."""
     chunks = [piece[at : at + CHUNK_FRAMES] for at in range(0, len(piece) - CHUNK_FRAMES + 1, CHUNK_FRAMES)]
-    total = sum(_spread(chunk) for chunk in chunks)
+    spreads = [_spread(chunk) for chunk in chunks]
+    total = sum(spreads)
     if len(known.frames) < CHUNK_FRAMES or not total:
         return Match("", 0.0)
+    windows = np.lib.stride_tricks.sliding_window_view(known.frames, CHUNK_FRAMES, axis=0).transpose(0, 2, 1)
+    theirs = (windows.var(axis=1) * CHUNK_FRAMES).sum(axis=1)
     # By where the piece would begin if this chunk were all that is known of it.
     starts = np.arange(-MOST_OFF * len(chunks), len(known.frames) - CHUNK_FRAMES + 1)
     best, back = np.zeros(len(starts)), []
-    for number, chunk in enumerate(chunks):
+    for number, (chunk, spread) in enumerate(zip(chunks, spreads, strict=True)):
         reached, came_from = _moved(best) if number else (best, np.arange(len(starts)))
         back.append(came_from)
-        best = reached + _likeness(chunk, known.frames, starts + number * CHUNK_FRAMES) * _spread(chunk) / total
+        products = np.tensordot(windows, chunk - chunk.mean(axis=0), axes=2)
+        alike = products / np.sqrt(np.maximum(theirs, 1e-3) * max(spread, 1e-3))
+        best = reached + _at(alike, starts + number * CHUNK_FRAMES) * spread / total
     last = place = int(best.argmax())
     for came_from in reversed(back):
         place = int(came_from[place])
@@ -112,15 +117,11 @@ def _moved(best: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.i
     return near[np.arange(len(best)), which], np.arange(len(best)) + which - MOST_OFF
 
 
-def _likeness(chunk: Frames, frames: Frames, places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How alike the chunk and the frames at each place are; 0 where there are not as many."""
-    windows = np.lib.stride_tricks.sliding_window_view(frames, len(chunk), axis=0).transpose(0, 2, 1)
-    spreads = (windows.var(axis=1) * len(chunk)).sum(axis=1)
-    products = np.tensordot(windows, chunk - chunk.mean(axis=0), axes=2)
+def _at(values: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The value of each place; 0 for one that is outside."""
     found = np.zeros(len(places))
-    there = (places >= 0) & (places < len(windows))
-    alike = products / np.sqrt(np.maximum(spreads, 1e-3) * max(_spread(chunk), 1e-3))
-    found[there] = alike[places[there]]
+    there = (places >= 0) & (places < len(values))
+    found[there] = values[places[there]]
     return found
 
 
