@@ -172,7 +172,8 @@ class Sound:
 
     async def _is_there(self, recording: UUID) -> bool:
         with deletion.passing():
-            return bool(deletion.waiting(self._home, recording) or await self._store.pieces(recording))
+            waiting = await asyncio.to_thread(deletion.waiting, self._home, recording)
+            return bool(waiting or await self._store.pieces(recording))
 
     async def erase(self, found: Sequence[UUID]) -> None:
         with deletion.passing():
