@@ -22,8 +22,8 @@ MOST_IDLE = 4
 class Admission:
     """Counts calls at once: a job is either in a slot or refused, whatever arrives together.
 
-    `worker` is the id that this worker's agents join with. `served` tells of a job whether its call is over for its
-    process, which may take a second yet to end.
+    `worker` is the id that this worker's agents join with. `served` tells of a job whether its process serves no
+    caller any more, though it may take a second yet to end.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Why a call, or one agent's part in it, ends: once, and the first reason is the reason."""
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 
 from livekit import rtc
@@ -77,6 +78,10 @@ class Ending:
     def failed(self) -> None:
         """Something of ours broke: another agent may do better, a few times."""
         self.because(Reason.FAILED if self.last else Reason.CRASHED)
+
+    def then(self, tell: Callable[[Reason], None]) -> None:
+        """Calls `tell` with the reason, as soon as there is one."""
+        self._reason.add_done_callback(lambda known: known.cancelled() or tell(known.result()))
 
     async def reason(self) -> Reason:
         """Returns when there is a reason."""

@@ -45,6 +45,8 @@ async def answer(ctx: JobContext) -> None:
     ending = Ending(last=given.metadata is not None and given.metadata.attempt >= MOST_ATTEMPTS)
     with Fence().raised() as fence:
         line = Lifeline(os.environ.get(nursery.LIFELINE, ""), orphaned=fence.leave_soon)
+        # A caller who comes as another hangs up finds a slot: the end of a call is short, but not nothing.
+        ending.then(lambda reason: line.free() if reason.unheard else None)
         with line.held(_who(ctx, given)):
             try:
                 await _serve(ctx, settings, given, ending, line)

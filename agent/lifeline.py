@@ -1,7 +1,8 @@
 """The lifeline: the worker knows at once when the process of a call is dead or hung, and makes sure of it.
 
-Each job process holds a Unix socket to its worker, says who it is, and ticks from its event loop. Its last word is
-`over` when nobody has to replace it, or `left` when somebody has to. A socket that closes without a word is a process
+Each job process holds a Unix socket to its worker, says who it is, and ticks from its event loop. It says `free` when
+nothing more can be heard of it, so that its slot is another call's. Its last word is `over` when nobody has to replace
+it, or `left` when somebody has to. A socket that closes without a word is a process
 that died; one that falls silent is a process that hangs, and is killed. The worker tells that a process is lost only
 when it is dead for certain. The socket has no file, so that a worker that dies leaves nothing behind.
 """
@@ -34,7 +35,7 @@ CHECK_S = 0.2
 LATE_S = 0.5
 MAX_LINE = 2_048
 MOST_LINES = 256
-TICK, OVER, LEFT = b"tick", b"over", b"left"
+TICK, FREE, OVER, LEFT = b"tick", b"free", b"over", b"left"
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -75,6 +76,10 @@ class Lifeline:
     def serves(self, who: Hello) -> None:
         """Says who this is, or who it has turned out to be."""
         self._send(who.model_dump_json().encode())
+
+    def free(self) -> None:
+        """Nothing more can be heard of this agent: it takes no slot, and is still missed if it dies."""
+        self._send(FREE)
 
     def over(self) -> None:
         """This agent's part ends well: nobody has to replace it. Said when the lifeline is let go of."""
@@ -207,7 +212,7 @@ class Lifelines:
     def served(self, job: str) -> bool:
         """Whether this job's process, that was here, serves no call any more: it has said so, or is gone."""
         return self.knew(job) and not any(
-            line.serving and line.held is not None and line.held.who.job == job for line in self.lines
+            line.takes_slot and line.held is not None and line.held.who.job == job for line in self.lines
         )
 
     def remember(self, job: str) -> None:
@@ -253,6 +258,7 @@ class _Line(asyncio.Protocol):
         self._buffer = b""
         self._process = -1
         self._why: Reason | None = None
+        self._free = False
         self.ending = False
         self.deadline = 0.0
         self.held: Held | None = None
@@ -260,6 +266,10 @@ class _Line(asyncio.Protocol):
     @property
     def serving(self) -> bool:
         return self._state is _State.LIVE
+
+    @property
+    def takes_slot(self) -> bool:
+        return self.serving and not self._free
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -295,6 +305,9 @@ class _Line(asyncio.Protocol):
             return True
         if line == TICK:
             self.restart()
+            return True
+        if line == FREE:
+            self._free = True
             return True
         if line in (OVER, LEFT):
             self._enter(_State.OVER if line == OVER else _State.LEFT)

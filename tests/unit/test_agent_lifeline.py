@@ -28,6 +28,9 @@ async def main():
     with line.held(Hello.model_validate_json(sys.argv[2])):
         print("up", flush=True)
         word = (await asyncio.to_thread(sys.stdin.readline)).strip()
+        if word == "free":
+            line.free()
+            word = (await asyncio.to_thread(sys.stdin.readline)).strip()
         if word == "over":
             line.over()
     await asyncio.to_thread(sys.stdin.readline)
@@ -143,6 +146,17 @@ async def test_a_process_whose_part_is_over_is_not_lost() -> None:
         await until(lambda: not worker.lines.lines)
         assert worker.lost == []
         assert worker.lines.served("AJ_1")
+
+
+async def test_a_process_that_nothing_more_is_heard_of_takes_no_slot_and_is_missed_if_it_dies() -> None:
+    async with started() as (worker, process):
+        assert process.stdin is not None
+        process.stdin.write(b"free\n")
+        await until(lambda: worker.lines.served("AJ_1"))
+        assert [held.who for held in worker.lines.calls()] == [WHO]
+        process.kill()
+        await until(lambda: worker.lost)
+        assert worker.lost == [(WHO, "died")]
 
 
 async def test_a_process_that_leaves_its_caller_is_lost_once_it_is_dead() -> None:
