@@ -81,7 +81,7 @@ class Ending:
 
     def then(self, tell: Callable[[Reason], None]) -> None:
         """Calls `tell` with the reason, as soon as there is one."""
-        self._reason.add_done_callback(lambda known: known.cancelled() or tell(known.result()))
+        self._reason.add_done_callback(lambda known: None if known.cancelled() else tell(known.result()))
 
     async def reason(self) -> Reason:
         """Returns when there is a reason."""

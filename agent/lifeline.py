@@ -1,10 +1,10 @@
 """The lifeline: the worker knows at once when the process of a call is dead or hung, and makes sure of it.
 
 Each job process holds a Unix socket to its worker, says who it is, and ticks from its event loop. It says `free` when
-nothing more can be heard of it, so that its slot is another call's. Its last word is `over` when nobody has to replace
-it, or `left` when somebody has to. A socket that closes without a word is a process
-that died; one that falls silent is a process that hangs, and is killed. The worker tells that a process is lost only
-when it is dead for certain. The socket has no file, so that a worker that dies leaves nothing behind.
+nothing more can be heard of it, so that its slot is another call's. Its last word is `over` when nobody has to
+replace it, or `left` when somebody has to. A socket that closes without a word is a process that died; one that falls
+silent is a process that hangs, and is killed. The worker tells that a process is lost only when it is dead for
+certain. The socket has no file, so that a worker that dies leaves nothing behind.
 """
 
 import asyncio
