@@ -94,12 +94,16 @@ class Filler:
 
 
 class Bridge:
-    """Carries a call's audio both ways while `run` runs, from the moment that it is `started`."""
+    """Carries a call's audio both ways while `run` runs, from the moment that it is `started`.
 
-    def __init__(self, port: RtpPort, source: rtc.AudioSource) -> None:
+    `source` is what the phone says, to be published in a room.
+    """
+
+    def __init__(self, port: RtpPort) -> None:
         self.ptime = 20
         """Milliseconds of audio in each packet to the phone; set before the first track comes."""
-        self._port, self._source = port, source
+        self.source = rtc.AudioSource(RATE, 1, queue_size_ms=0)
+        self._port = port
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
         self._arrived = asyncio.Event()
         self._mixer = Mixer()
@@ -138,6 +142,10 @@ class Bridge:
         finally:
             await self._end_streams()
 
+    async def aclose(self) -> None:
+        """To be called behind `run`, when no room has the phone's sound any more."""
+        await self.source.aclose()
+
     async def _end_streams(self) -> None:
         streams = list(self._streams.values())
         for task in streams:
@@ -175,7 +183,7 @@ class Bridge:
                 pcm = self._waiting.popleft()
                 for start in range(0, len(pcm) - step + 1, step):
                     frame = rtc.AudioFrame(pcm[start : start + step], RATE, 1, ROOM_FRAME)
-                    await native.capture(self._source, frame)
+                    await native.capture(self.source, frame)
 
     async def _fill_gaps(self) -> None:
         while True:

@@ -14,6 +14,11 @@ from tests.promises import promise
 from tests.room_guest import guests
 
 
+def _leg(server: LiveKitServer) -> Leg:
+    settings = Settings(_env_file=None, **server.environment())  # type: ignore[arg-type]
+    return Leg(settings, Parties("1", "2", "localhost"), {}, Bridge(RtpPort(lambda *_: None, lambda _: None)))
+
+
 async def _is_there(server: LiveKitServer, leg: Leg) -> bool:
     async with server.client() as client:
         found = await client.room.list_participants(api.ListParticipantsRequest(room=leg.room_name))
@@ -23,9 +28,8 @@ async def _is_there(server: LiveKitServer, leg: Leg) -> bool:
 @promise("phone.sip.cancel")
 async def test_a_join_that_is_no_longer_wanted_ends_with_nobody_in_the_room() -> None:
     async with livekit_server() as server:
-        leg = Leg(Settings(_env_file=None, **server.environment()), Parties("1", "2", "localhost"), {})  # type: ignore[arg-type]
-        bridge = Bridge(RtpPort(lambda *_: None, lambda _: None), leg.source)
-        joining = asyncio.create_task(leg.join(bridge, lambda: None))
+        leg = _leg(server)
+        joining = asyncio.create_task(leg.join(lambda: None))
         while not await _is_there(server, leg):
             assert not joining.done()
         joining.cancel()
@@ -37,10 +41,9 @@ async def test_a_join_that_is_no_longer_wanted_ends_with_nobody_in_the_room() ->
 @promise("phone.bye")
 async def test_who_hangs_up_takes_their_sound_back_and_stays_until_the_others_have_too() -> None:
     async with livekit_server() as server, guests(server) as party:
-        leg = Leg(Settings(_env_file=None, **server.environment()), Parties("1", "2", "localhost"), {})  # type: ignore[arg-type]
-        bridge = Bridge(RtpPort(lambda *_: None, lambda _: None), leg.source)
-        await leg.join(bridge, lambda: None)
-        await leg.heard.wait()
+        leg = _leg(server)
+        await leg.join(lambda: None)
+        assert await leg.hears()
         await leg.hang_up()
         async with server.client() as client:
             found = await client.room.list_participants(api.ListParticipantsRequest(room=leg.room_name))
