@@ -21,8 +21,10 @@ TICK_S = 0.02
 TICK = int(RATE * TICK_S)
 # Who sends nothing this long gets silence filled in, so that the other side's clock goes on.
 GAP_S = 0.1
-# Packets that wait on their way, in each direction; after a stall the oldest go, so that no delay stays.
+# Packets that wait on their way to the phone; after a stall the oldest go, so that no delay stays.
 MAX_WAITING = 8
+# A phone that sends faster than anybody speaks, by more than what a network holds back and lets go at once, is cut.
+MAX_AHEAD_S = 1.0
 # Frames of a second speaker that wait for the first one's clock.
 MAX_BEHIND = 3
 STREAM_TIMEOUT_S = 1.0
@@ -93,6 +95,20 @@ class Filler:
             self._until += TICK_S
 
 
+class Pace:
+    """Lets sound through that was spoken in the time that went by, and a second more."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic()
+
+    def admits(self, seconds: float) -> bool:
+        now = time.monotonic()
+        if self._until - now > MAX_AHEAD_S:
+            return False
+        self._until = max(self._until, now) + seconds
+        return True
+
+
 class Bridge:
     """Carries a call's audio both ways while `run` runs, from the moment that it is `started`.
 
@@ -104,12 +120,12 @@ class Bridge:
         """Milliseconds of audio in each packet to the phone; set before the first track comes."""
         self.source = rtc.AudioSource(RATE, 1, queue_size_ms=0)
         self._port = port
-        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
-        self._arrived = asyncio.Event()
+        self._capture = native.Capture(self.source, ROOM_FRAME)
+        self._pace = Pace()
         self._mixer = Mixer()
         self._streams: dict[str, asyncio.Task[None]] = {}
         self._audio: Audio | None = None
-        self._room_silence = Filler(lambda: self._enqueue(bytes(TICK * 2)))
+        self._room_silence = Filler(lambda: self._to_room(np.zeros(TICK, dtype=np.int16)))
         self._phone_silence = Filler(lambda: self._send(np.zeros(TICK, dtype=np.int16)))
 
     def start(self, audio: Audio) -> None:
@@ -120,7 +136,7 @@ class Bridge:
         """One frame from the phone."""
         if self._audio is not None and not self._audio.held:
             self._room_silence.heard()
-            self._enqueue(CODECS[self._audio.payload_type].decode(payload))
+            self._to_room(np.frombuffer(CODECS[self._audio.payload_type].decode(payload), dtype=np.int16))
 
     def listen(self, sid: str, track: rtc.Track) -> None:
         """Begins to play a track of the room to the phone."""
@@ -134,11 +150,12 @@ class Bridge:
             task.cancel()
 
     async def run(self) -> None:
-        """Pumps until cancelled."""
+        """Fills gaps in both directions until cancelled."""
         try:
-            async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(self._pump_to_room())
-                pumps.create_task(self._fill_gaps())
+            while True:
+                await asyncio.sleep(TICK_S)
+                self._room_silence.tick()
+                self._phone_silence.tick()
         finally:
             await self._end_streams()
 
@@ -170,23 +187,7 @@ class Bridge:
         if self._audio is not None and not self._audio.held:
             self._port.send(CODECS[self._audio.payload_type].encode(samples.tobytes()), len(samples))
 
-    def _enqueue(self, pcm: bytes) -> None:
-        self._waiting.append(pcm)
-        self._arrived.set()
-
-    async def _pump_to_room(self) -> None:
-        step = ROOM_FRAME * 2
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._waiting:
-                pcm = self._waiting.popleft()
-                for start in range(0, len(pcm) - step + 1, step):
-                    frame = rtc.AudioFrame(pcm[start : start + step], RATE, 1, ROOM_FRAME)
-                    await native.capture(self.source, frame)
-
-    async def _fill_gaps(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            self._room_silence.tick()
-            self._phone_silence.tick()
+    def _to_room(self, samples: Samples) -> None:
+        for start in range(0, len(samples) - ROOM_FRAME + 1, ROOM_FRAME):
+            if self._pace.admits(ROOM_FRAME / RATE):
+                self._capture.take(samples[start : start + ROOM_FRAME])

@@ -1,16 +1,15 @@
-"""Audio into and out of LiveKit's native part, so that each call is woken for itself alone.
+"""Audio into and out of LiveKit's native part, so that each call is woken for itself alone, and for what it hears.
 
 The library hands every audio event of the process to every stream and every capture that waits, which sort out
-their own: what many calls in one process cost grows with the square of their number. Here they are sorted first.
+their own: what many calls in one process cost grows with the square of their number. Here they are sorted first, and
+nobody waits for a capture.
 """
 
+import numpy as np
 from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto.ffi_pb2 import FfiEvent, FfiRequest
-
-
-class CaptureFailed(Exception):
-    """The native part did not take a frame."""
+from numpy.typing import NDArray
 
 
 def open_stream(track: rtc.Track, *, rate: int, frame_ms: int, capacity: int) -> rtc.AudioStream:
@@ -29,25 +28,21 @@ def open_stream(track: rtc.Track, *, rate: int, frame_ms: int, capacity: int) ->
     return stream
 
 
-async def capture(source: rtc.AudioSource, frame: rtc.AudioFrame) -> None:
-    """Hands a frame to the native part and returns when it was taken, so that frames stay in order.
+class Capture:
+    """Takes what a phone says to the native part: mono, in frames of `samples`, for a source that queues none."""
 
-    Raises `CaptureFailed`.
-    """
-    client = FfiClient.instance
-    request = FfiRequest()
-    request.capture_audio_frame.source_handle = source._ffi_handle.handle
-    request.capture_audio_frame.buffer.CopyFrom(frame._proto_info())
-    # Before it is asked for: the answer may be there at once.
-    events = client.queue.subscribe(filter_fn=_is_capture)
-    try:
-        asked = client.request(request).capture_audio_frame.async_id
-        taken = await events.wait_for(lambda event: event.capture_audio_frame.async_id == asked)
-    finally:
-        client.queue.unsubscribe(events)
-    if taken.capture_audio_frame.error:
-        raise CaptureFailed(taken.capture_audio_frame.error)
+    def __init__(self, source: rtc.AudioSource, samples: int) -> None:
+        # The native part copies it before it answers, so that one is enough.
+        self._frame = np.zeros(samples, dtype=np.int16)
+        self._request = FfiRequest()
+        capture = self._request.capture_audio_frame
+        capture.source_handle = source._ffi_handle.handle
+        capture.buffer.data_ptr = self._frame.ctypes.data
+        capture.buffer.num_channels = 1
+        capture.buffer.sample_rate = source.sample_rate
+        capture.buffer.samples_per_channel = samples
 
-
-def _is_capture(event: FfiEvent) -> bool:
-    return event.WhichOneof("message") == "capture_audio_frame"
+    def take(self, frame: NDArray[np.int16]) -> None:
+        """Hands over one frame. Nobody waits until it was taken: one thread takes all, in their order."""
+        self._frame[:] = frame
+        FfiClient.instance.request(self._request)

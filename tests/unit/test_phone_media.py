@@ -46,6 +46,19 @@ def test_loud_speakers_are_clipped_not_wrapped() -> None:
     assert (add_up([frame(30_000), frame(30_000)]) == 32_767).all()
 
 
+def test_sound_that_comes_late_goes_through_and_a_flood_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    pace = media.Pace()
+    now[0] += 60.0
+    # Held back by the network for a second, and let go at once.
+    assert all(pace.admits(0.01) for _ in range(100))
+    flood = [pace.admits(0.01) for _ in range(1_000)]
+    assert flood.count(True) < 5
+    now[0] += 0.02
+    assert [pace.admits(0.01) for _ in range(3)] == [True, True, False]
+
+
 def test_a_gap_is_filled_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
