@@ -11,8 +11,12 @@ from switchboard.settings import Settings
 
 
 def prepare(_process: JobProcess) -> None:
+    from switchboard import media_stack
+
     settings = Settings.read()
     logs.configure("agent", level=settings.log_level, json=settings.log_json)
+    if settings.log_level != "debug":
+        media_stack.mute_log()
     ticket.default_persona()
 
 

@@ -16,6 +16,8 @@ import structlog
 from livekit import rtc
 from livekit.agents.voice import io
 
+from switchboard import media_stack
+
 log = structlog.get_logger(__name__)
 
 SAMPLE_RATE = 24_000
@@ -89,9 +91,8 @@ class Mouth(io.AudioOutput):
 
     async def publish(self, room: rtc.Room) -> None:
         """Publishes the track; this is what answers the call. Raises rtc errors."""
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
         self._room = room
-        self.publication = await room.local_participant.publish_track(self._track, options)
+        self.publication = await room.local_participant.publish_track(self._track, media_stack.voice_options())
         self._pump_task = asyncio.create_task(self._pump(), name="mouth")
         self._pump_task.add_done_callback(self._pump_done)
 

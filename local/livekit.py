@@ -25,6 +25,9 @@ _MODULE = f"github.com/livekit/livekit-server/cmd/server@{VERSION}"
 _BUILD_LIMIT_S = 20 * 60
 # Older ones cannot fetch the Go release that the server's go.mod names.
 _GO_NEEDED = (1, 21)
+# Who joins a room is told whom to ask for their address on the Internet; without an entry, servers that are there. On
+# one machine nobody has to ask, and every join would begin some sixty threads that look for those servers' names.
+NOBODY = "127.0.0.1:9"
 
 CONFIGURATION = Path(__file__).parent.parent / "livekit.yaml"
 
@@ -129,6 +132,7 @@ def configuration(
             "node_ip": "127.0.0.1",
             "enable_loopback_candidate": True,
             "interfaces": {"includes": ["lo"]},
+            "stun_servers": [NOBODY],
         },
         "webhook": {**found.get("webhook", {}), "api_key": signed_by, "urls": [f"{webhook_url}/livekit-webhook"]},
     }

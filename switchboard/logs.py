@@ -18,9 +18,8 @@ SECRET_TEXT = re.compile(
 # As people write them with a plus, and as a part of a name: of a plain run of digits nothing tells what it counts.
 PHONE_NUMBER = re.compile(r"(?:\+|(?<=_)|(?<=sip:)|(?<=tel:))\d{5,13}(?=\d{2}(?!\w|\.\d)|\d{2}_)")
 MAX_TEXT = 2_000
-# LiveKit's client says the first two at the end of each call that was left in order, and the third, at the root, of
-# each text of another one in the room that nobody here asked for.
-NO_TROUBLE = ("publisher data channel", "Attempted to drop unknown FFI handle", "ignoring text stream with topic")
+# LiveKit's client says it, at the root, of each text of another one in the room that nobody here asked for.
+NO_TROUBLE = ("ignoring text stream with topic",)
 
 
 def configure(process: str, *, level: str = "info", json: bool = True) -> None:

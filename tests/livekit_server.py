@@ -17,6 +17,9 @@ import aiohttp
 import yaml
 from livekit import api
 
+from local.livekit import NOBODY
+from switchboard import media_stack
+
 CACHED = Path.home() / ".cache/switchboard/livekit-server-v1.13.5/server"
 READY_TIMEOUT_S = 20.0
 
@@ -84,6 +87,7 @@ def configuration(port: int, udp_port: int, key: str, secret: str, webhooks: Seq
         "interfaces": {"includes": ["lo"]},
         "tcp_port": 0,
         "udp_port": udp_port,
+        "stun_servers": [NOBODY],
     }
     config: dict[str, object] = {
         "port": port,
@@ -105,6 +109,7 @@ async def livekit_server(
 
     `like`: it comes back where that one was, with its keys.
     """
+    media_stack.mute_log()
     key, secret = "test" + secrets.token_hex(4), secrets.token_hex(24)
     port = free_port()
     if like is not None:

@@ -12,7 +12,7 @@ import structlog
 
 from local.phone.health import serve_health
 from local.phone.line import Line
-from switchboard import logs
+from switchboard import logs, media_stack
 from switchboard.settings import Settings, SettingsError
 
 PRIORITY = -10
@@ -62,6 +62,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.configure("phone", level=settings.log_level, json=settings.log_json)
+    if settings.log_level != "debug":
+        media_stack.mute_log()
     # They write a line for each broken packet; the line counts them.
     for library in ("aiosipua", "aiortp"):
         logging.getLogger(library).setLevel(logging.ERROR)

@@ -10,6 +10,7 @@ from livekit import api, rtc
 
 from local.phone.attributes import Parties, random_name
 from local.phone.media import Bridge
+from switchboard import media_stack
 from switchboard.settings import Settings
 
 JOIN_TIMEOUT_S = 10.0
@@ -54,11 +55,10 @@ class Leg:
         self._room.on("track_unsubscribed", lambda _track, its, _who: self._bridge.forget(its.sid))
         self._room.on("disconnected", lambda _reason: None if self._leaving else on_gone())
         self._room.on("reconnected", self._tell_again)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
                 await asyncio.shield(self._connect())
-                await self._room.local_participant.publish_track(self._track, options)
+                await self._room.local_participant.publish_track(self._track, media_stack.voice_options())
         except (TimeoutError, rtc.ConnectError, rtc.participant.PublishTrackError) as error:
             raise RoomUnavailable(f"LiveKit at {self._settings.livekit_url} let no caller in: {error}") from error
 

@@ -45,9 +45,8 @@ def test_what_livekits_client_says_of_every_call_is_no_line(
     configure("agent")
     root.info("ignoring text stream with topic '%s', no callback attached", "lk.transcription")
     logging.getLogger("livekit").info("connected")
-    logging.getLogger("livekit").warning("%s: publisher data channel", "livekit")
     logging.getLogger("livekit").warning("lost")
     logging.getLogger("livekit.agents").info("registered")
-    structlog.stdlib.get_logger("switchboard").info("publisher data channel")
+    structlog.stdlib.get_logger("switchboard").info("ignoring text stream with topic")
     events = [line.split('"event": "')[1].split('"')[0] for line in capsys.readouterr().err.splitlines()]
-    assert events == ["lost", "registered", "publisher data channel"]
+    assert events == ["lost", "registered", "ignoring text stream with topic"]
