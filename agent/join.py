@@ -20,7 +20,7 @@ from agent.mouth import Mouth
 from agent.parts import Parts
 from agent.recall import Past
 from agent.report import Report
-from switchboard import outbox, stream
+from switchboard import media_stack, outbox, stream
 from switchboard.call import REJOIN_S, Caller, caller_of
 from switchboard.settings import Settings
 
@@ -71,7 +71,9 @@ async def _serve(ctx: JobContext, settings: Settings, given: ticket.Ticket, endi
     mouth = Mouth(on_failure=ending.failed)
     parts = Parts(settings, given, mouth, ending)
     try:
-        await ctx.connect(auto_subscribe=AutoSubscribe.AUDIO_ONLY)
+        await ctx.connect(
+            auto_subscribe=AutoSubscribe.AUDIO_ONLY, single_peer_connection=media_stack.SINGLE_PEER_CONNECTION
+        )
         caller = await _caller(ctx.room, given)
         if caller is None or not _same_room(given, await ctx.room.sid):
             log.warning("no_caller_for_job")

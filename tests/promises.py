@@ -13,7 +13,6 @@ Test = TypeVar("Test", bound=Callable[..., object])
 PROMISES: dict[str, str] = {
     # local/phone
     "phone.answer": "200 OK only when someone in the room can be heard; the caller's attributes as livekit-sip's",
-    "phone.deaf": "a room whose sound does not come is left for another one, in which the caller is answered",
     "phone.audio": "audio both ways, in µ-law and A-law",
     "phone.transport": "an echo in the room is back at the caller within 0.16 s",
     "phone.keys": "pressed keys (RFC 4733) reach the room",

@@ -26,7 +26,6 @@ class Guest:
     room: rtc.Room
     name: str
     tone: int | None
-    audible: bool
     heard: list[NDArray[np.int16]] = field(default_factory=list)
     digits: list[str] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
@@ -45,8 +44,6 @@ class Guest:
         on("track_unmuted", lambda _who, _its: self.muted.append(False))
         async with asyncio.timeout(JOIN_TIMEOUT_S):
             await self.room.connect(server.url, server.token(self.name, "agent-guest", kind="agent"))
-        if not self.audible:
-            self.room.local_participant.set_track_subscription_permissions(allow_all_participants=False)
         track = rtc.LocalAudioTrack.create_audio_track("voice", self.source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, red=False)
         await self.room.local_participant.publish_track(track, options)
@@ -138,19 +135,12 @@ async def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> No
 
 @contextlib.asynccontextmanager
 async def guests(
-    server: LiveKitServer,
-    *,
-    tone: int | None = 440,
-    when: Callable[[], bool] = lambda: True,
-    audible: Callable[[int], bool] = lambda _at: True,
+    server: LiveKitServer, *, tone: int | None = 440, when: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[Guests]:
-    """Joins every room once there is a caller in it and `when` holds; `tone` None echoes what it hears.
-
-    Nobody is let hear the one of the room (counted from 0) for which `audible` says no.
-    """
+    """Joins every room once there is a caller in it and `when` holds; `tone` None echoes what it hears."""
     async with server.client() as client:
         party = Guests(server, client)
-        watching = asyncio.create_task(_watch(party, tone, when, audible))
+        watching = asyncio.create_task(_watch(party, tone, when))
         try:
             yield party
         finally:
@@ -162,7 +152,7 @@ async def guests(
         watching.result()
 
 
-async def _watch(party: Guests, tone: int | None, when: Callable[[], bool], audible: Callable[[int], bool]) -> None:
+async def _watch(party: Guests, tone: int | None, when: Callable[[], bool]) -> None:
     known: set[str] = set()
     while True:
         await asyncio.sleep(POLL_S)
@@ -170,7 +160,7 @@ async def _watch(party: Guests, tone: int | None, when: Callable[[], bool], audi
         for name in party.waiting:
             if when():
                 known.add(name)
-                guest = Guest(rtc.Room(), name, tone, audible(len(party.all)))
+                guest = Guest(rtc.Room(), name, tone)
                 await guest.join(party.server)
                 party.all.append(guest)
 

@@ -57,7 +57,9 @@ class IncomingCall:
         self._keys: asyncio.Queue[str] = asyncio.Queue(MAX_KEYS)
         self._port = RtpPort(self._take, self._press)
         self._bridge = Bridge(self._port)
-        self._leg = self._new_leg()
+        self._sip_call_id = new_sip_call_id()
+        attributes = attributes_of(invite.request, parties, self._sip_call_id)
+        self._leg = Leg(settings, parties, attributes, self._bridge)
         self._audio: Audio | None = None
         self._answered = self._held = False
         self._version = int(time.time())
@@ -142,37 +144,14 @@ class IncomingCall:
         await self._port.open(self._settings.sip_host)
         try:
             async with asyncio.timeout(self._settings.sip_ringing_timeout_s):
-                await self._unless_over(self._enter_room())
+                await self._unless_over(self._leg.join(lambda: self.end("room")))
+                await self._unless_over(self._leg.heard.wait())
         except TimeoutError:
             self.end("busy")
         if self.over:
             self._refuse(self._ending.result())
             return
         self._answer(offer)
-
-    async def _enter_room(self) -> None:
-        """Joins a room and waits until somebody in it is heard.
-
-        While many calls begin on a machine that is overloaded, livekit's library now and then never agrees with the
-        server about the sound of a room that it has joined: another room is tried, as another call.
-        """
-        while True:
-            await self._leg.join(lambda: self.end("room"))
-            if await self._leg.hears():
-                return
-            logger.warning("the sound of room %s does not come: the caller tries another", self._leg.room_name)
-            # Before the next: an agent that cannot be heard takes the place of one that can.
-            await self._leave_room()
-            self._leg = self._new_leg()
-
-    def _new_leg(self) -> Leg:
-        self._sip_call_id = new_sip_call_id()
-        attributes = attributes_of(self._invite.request, self._parties, self._sip_call_id)
-        return Leg(self._settings, self._parties, attributes, self._bridge)
-
-    async def _leave_room(self) -> None:
-        await self._leg.hang_up()
-        await self._leg.leave()
 
     def _refuse(self, ending: Ending) -> None:
         if ending == "cancelled":
@@ -218,10 +197,9 @@ class IncomingCall:
             self._invite.stop()
             bye = self._send_bye() if self._ending.result() != "caller" else None
         self._port.close()
-        if self._ending.result() == "shutdown":
-            await self._leg.leave()
-        else:
-            await self._leave_room()
+        if self._ending.result() != "shutdown":
+            await self._leg.hang_up()
+        await self._leg.leave()
         await self._bridge.aclose()
         if bye is not None:
             with contextlib.suppress(TimeoutError):

@@ -20,8 +20,6 @@ LEAVE_TIMEOUT_S = 5.0
 SIGNAL_TIMEOUT_S = 5.0
 # How long the others may take to notice that the caller hung up.
 LINGER_S = 2.0
-# Between the news of somebody's track and its sound; a machine that is overloaded takes up to 2 s.
-DEAF_S = 5.0
 
 
 class RoomUnavailable(Exception):
@@ -29,31 +27,26 @@ class RoomUnavailable(Exception):
 
 
 class Leg:
-    """One caller in one room of their own."""
+    """One caller in one room of their own. `heard` is set by the first track of someone else."""
 
     def __init__(self, settings: Settings, parties: Parties, attributes: dict[str, str], bridge: Bridge) -> None:
         # Without the caller's number, as servers log both names.
         self.room_name = f"call_{random_name(12)}"
         self.identity = f"sip_{random_name(12)}"
-        self._offered, self._heard = asyncio.Event(), asyncio.Event()
+        self.heard = asyncio.Event()
         self._settings, self._parties, self._attributes = settings, parties, attributes
         self._bridge = bridge
         self._room = rtc.Room()
         self._connecting: asyncio.Task[None] | None = None
         self._status = "ringing"
         self._telling: set[asyncio.Task[None]] = set()
-        self._leaving = False
         self._track = rtc.LocalAudioTrack.create_audio_track(self.identity, bridge.source)
 
     async def join(self, on_gone: Callable[[], None]) -> None:
-        """Joins and publishes what the phone says; `on_gone` is called when the room ends before it is left.
-
-        Raises RoomUnavailable.
-        """
-        self._room.on("track_published", lambda publication, _who: self._published(publication))
+        """Joins and publishes what the phone says; `on_gone` is called once the room is. Raises RoomUnavailable."""
         self._room.on("track_subscribed", lambda track, publication, _who: self._subscribed(track, publication))
         self._room.on("track_unsubscribed", lambda _track, its, _who: self._bridge.forget(its.sid))
-        self._room.on("disconnected", lambda _reason: None if self._leaving else on_gone())
+        self._room.on("disconnected", lambda _reason: on_gone())
         self._room.on("reconnected", self._tell_again)
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
@@ -62,17 +55,11 @@ class Leg:
         except (TimeoutError, rtc.ConnectError, rtc.participant.PublishTrackError) as error:
             raise RoomUnavailable(f"LiveKit at {self._settings.livekit_url} let no caller in: {error}") from error
 
-    async def hears(self) -> bool:
-        """Returns when somebody else can be heard; False when their sound does not come within 5 s of its news."""
-        await self._offered.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DEAF_S):
-                await self._heard.wait()
-        return self._heard.is_set()
-
     def _connect(self) -> asyncio.Task[None]:
         # Never cancelled: 15 s after a join that nobody took up, the library ends the whole process.
-        connecting = asyncio.create_task(self._room.connect(self._settings.livekit_url, self._token()), name="join")
+        options = rtc.RoomOptions(single_peer_connection=media_stack.SINGLE_PEER_CONNECTION)
+        joining = self._room.connect(self._settings.livekit_url, self._token(), options)
+        connecting = asyncio.create_task(joining, name="join")
         connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._connecting = connecting
         return connecting
@@ -84,7 +71,6 @@ class Leg:
         livekit's library keeps some 0.5 MiB for good of each room that is left while others' tracks are in it, and
         more of one that the server ends with own tracks in it (livekit/rust-sdks #1378, #1443).
         """
-        self._leaving = True
         # First, as whoever is told ends the room.
         with contextlib.suppress(TimeoutError, rtc.participant.UnpublishTrackError):
             async with asyncio.timeout(LINGER_S):
@@ -110,7 +96,6 @@ class Leg:
 
     async def leave(self) -> None:
         """Leaves the room, within 5 s; before that, a join that still is under way comes to its end."""
-        self._leaving = True
         if self._connecting is not None:
             await asyncio.wait([self._connecting], timeout=JOIN_ENDS_S)
         with contextlib.suppress(TimeoutError):
@@ -145,15 +130,10 @@ class Leg:
         else:
             self._track.unmute()
 
-    def _published(self, publication: rtc.RemoteTrackPublication) -> None:
-        if publication.kind == rtc.TrackKind.KIND_AUDIO:
-            self._offered.set()
-
     def _subscribed(self, track: rtc.Track, publication: rtc.RemoteTrackPublication) -> None:
         if track.kind == rtc.TrackKind.KIND_AUDIO:
             self._bridge.listen(publication.sid, track)
-            self._offered.set()
-            self._heard.set()
+            self.heard.set()
 
     def _token(self) -> str:
         grants = api.VideoGrants(

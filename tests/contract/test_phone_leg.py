@@ -43,7 +43,7 @@ async def test_who_hangs_up_takes_their_sound_back_and_stays_until_the_others_ha
     async with livekit_server() as server, guests(server) as party:
         leg = _leg(server)
         await leg.join(lambda: None)
-        assert await leg.hears()
+        await leg.heard.wait()
         await leg.hang_up()
         async with server.client() as client:
             found = await client.room.list_participants(api.ListParticipantsRequest(room=leg.room_name))

@@ -15,7 +15,6 @@ import aiohttp
 import numpy as np
 import pytest
 
-from local.phone import leg
 from local.phone.caller import Caller, CallFailed
 from local.phone.line import Line
 from local.phone.listen import first_sound, speech
@@ -123,23 +122,6 @@ async def test_a_call_is_answered_only_when_the_other_side_can_be_heard(server: 
         assert re.fullmatch(r"SCL_\w{12}", attributes["sip.callID"])
         assert call.call_id == str(call_id_of_sip(attributes["sip.callID"]))
         assert guest.statuses == ["active", "hangup"]
-
-
-@promise("phone.deaf")
-async def test_a_room_whose_sound_does_not_come_is_left_for_another(
-    server: LiveKitServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leg, "DEAF_S", 0.5)
-    async with a_line(server) as line, guests(server, audible=lambda at: at > 0) as party, Caller() as caller:
-        call = await caller.dial(address(line))
-        assert await call.wait_speech(5)
-        first, second = party.all
-        (there,) = await party.callers(second.name)
-        assert call.call_id == str(call_id_of_sip(there.attributes["sip.callID"]))
-        assert first.statuses == ["hangup"]
-        await eventually(first.left.is_set)
-        assert not second.left.is_set()
-        await call.hang_up()
 
 
 @promise("phone.audio")

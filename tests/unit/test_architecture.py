@@ -21,6 +21,7 @@ SHARED = {
     "hours",
     "history",
     "logs",
+    "media_stack",
     "model_client",
     "notice",
     "number",
