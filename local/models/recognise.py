@@ -89,16 +89,13 @@ def _in_chunks(piece: Frames, known: Utterance) -> Match:
     if len(known.frames) < CHUNK_FRAMES or not total:
         return Match("", 0.0)
     windows = np.lib.stride_tricks.sliding_window_view(known.frames, CHUNK_FRAMES, axis=0).transpose(0, 2, 1)
-    theirs = (windows.var(axis=1) * CHUNK_FRAMES).sum(axis=1)
     # By where the piece would begin if this chunk were all that is known of it.
     starts = np.arange(-MOST_OFF * len(chunks), len(known.frames) - CHUNK_FRAMES + 1)
     best, back = np.zeros(len(starts)), []
     for number, (chunk, spread) in enumerate(zip(chunks, spreads, strict=True)):
         reached, came_from = _moved(best) if number else (best, np.arange(len(starts)))
         back.append(came_from)
-        products = np.tensordot(windows, chunk - chunk.mean(axis=0), axes=2)
-        alike = products / np.sqrt(np.maximum(theirs, 1e-3) * max(spread, 1e-3))
-        best = reached + _at(alike, starts + number * CHUNK_FRAMES) * spread / total
+        best = reached + _at(_alike(windows, chunk), starts + number * CHUNK_FRAMES) * spread / total
     last = place = int(best.argmax())
     for came_from in reversed(back):
         place = int(came_from[place])
@@ -125,8 +122,20 @@ def _at(values: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.fl
     return found
 
 
-def _spread(frames: Frames) -> float:
-    return float((frames.var(axis=0) * len(frames)).sum())
+def _alike(windows: Frames, chunk: Frames) -> NDArray[np.float64]:
+    """How alike a chunk is to each window of its length; where nothing came through, it says nothing."""
+    heard = chunk[:, 0] > 0
+    if not heard.any():
+        return np.zeros(len(windows))
+    theirs, ours = windows[:, heard], chunk[heard]
+    spread = (theirs.var(axis=1) * len(ours)).sum(axis=1)
+    products = np.tensordot(theirs, ours - ours.mean(axis=0), axes=2)
+    return np.asarray(products / np.sqrt(np.maximum(spread, 1e-3) * max(_spread(chunk), 1e-3)))
+
+
+def _spread(chunk: Frames) -> float:
+    heard = chunk[chunk[:, 0] > 0]
+    return float((heard.var(axis=0) * len(heard)).sum()) if len(heard) else 0.0
 
 
 def _place(piece: Frames, spectrum: NDArray[np.complex64], known: Utterance) -> tuple[int, float, float]:

@@ -39,6 +39,13 @@ def telephone(samples: sound.Samples) -> sound.Signal:
     return wide + noise * float(np.sqrt((wide**2).mean())) * np.float32(0.03)
 
 
+def _pressed(heard: sound.Signal) -> sound.Signal:
+    """As a jitter buffer catches up: each eighth 20 ms left out."""
+    size = 48_000 // 50
+    frames = heard[: len(heard) // size * size].reshape(-1, size)
+    return np.delete(frames, np.s_[5::8], axis=0).ravel()
+
+
 async def test_each_utterance_is_known_through_the_telephone_wherever_it_starts(spoken: list[timing.Spoken]) -> None:
     for one in spoken:
         lead = np.zeros(int(RANDOM.integers(0, 40_000)), np.float32)
@@ -56,11 +63,7 @@ async def test_asked_early_it_answers_with_the_words_so_far(spoken: list[timing.
 
 async def test_what_a_jitter_buffer_pressed_to_catch_up_is_still_known(spoken: list[timing.Spoken]) -> None:
     for one in spoken[:4]:
-        heard = telephone(one.samples)
-        size = 48_000 // 50
-        frames = heard[: len(heard) // size * size].reshape(-1, size)
-        pressed = np.delete(frames, np.s_[5::8], axis=0).ravel()
-        assert recognise.find(pressed, 48_000, known(spoken)).text == one.text
+        assert recognise.find(_pressed(telephone(one.samples)), 48_000, known(spoken)).text == one.text
 
 
 async def test_what_a_jitter_buffer_waited_for_or_lost_is_still_known(spoken: list[timing.Spoken]) -> None:
@@ -71,6 +74,19 @@ async def test_what_a_jitter_buffer_waited_for_or_lost_is_still_known(spoken: li
         assert recognise.find(waited, 48_000, known(spoken)).text == one.text
         lost = np.concatenate([heard[:middle], heard[middle + 4_800 :]])
         assert recognise.find(lost, 48_000, known(spoken)).text == one.text
+
+
+async def test_a_gap_in_a_short_sentence_says_nothing_and_what_is_around_it_is_known() -> None:
+    """Where nothing came through, and the rest was pressed to catch up."""
+    questions = ("Is there a gym in the building?", "Do you have rooms for families?", "Can I bring my dog with me?")
+    short = [await timing.speak(question) for question in questions]
+    gap = np.zeros(4_800, np.float32)
+    for one in short:
+        heard = telephone(one.samples)
+        for share in (0.35, 0.5, 0.65):
+            before, after = np.split(heard, [int(len(heard) * share)])
+            with_gap = np.concatenate([before, gap, _pressed(after)])
+            assert recognise.find(with_gap, 48_000, known(short)).text == one.text
 
 
 async def test_a_second_half_gives_its_own_words() -> None:
