@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +17,7 @@ from yarl import URL
 from switchboard import stream
 from switchboard.fact import Fact
 from tests.facts import until
+from tests.ports import free_port
 from tests.postgres_server import fresh_database
 from tests.redis_server import RedisServer, redis_server
 
@@ -101,12 +101,6 @@ class ControlService:
             return (await self.request("GET", "/health", key=None)).status in (200, 503)
         except aiohttp.ClientError:
             return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settings_for(home: Path, database: str, redis: str, port: int) -> dict[str, str]:

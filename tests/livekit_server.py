@@ -19,6 +19,7 @@ from livekit import api
 
 from local.livekit import NOBODY
 from switchboard import media_stack
+from tests.ports import free_port
 
 CACHED = Path.home() / ".cache/switchboard/livekit-server-v1.13.5/server"
 READY_TIMEOUT_S = 20.0
@@ -70,13 +71,6 @@ def binary() -> Path:
     if not path.is_file():
         raise NoLiveKitServer(f"{path} is missing: run `make up` once, which builds it, or set LIVEKIT_SERVER.")
     return path
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def configuration(port: int, udp_port: int, key: str, secret: str, webhooks: Sequence[str] = ()) -> dict[str, object]:

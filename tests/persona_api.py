@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.livekit_server import free_port
+from tests.ports import free_port
 
 
 class FakePersonaApi:

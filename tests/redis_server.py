@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from local import redis
 from local.part import until_ready
+from tests.ports import free_port
 
 START_S = 15.0
 PASSWORD = "test-password"
@@ -46,18 +46,12 @@ class RedisServer:
             self._process.send_signal(number)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def redis_server() -> AsyncIterator[RedisServer]:
     """A server that runs while the body does."""
     folder = Path(tempfile.mkdtemp(prefix="sb-redis-"))
     (folder / "run").mkdir()
-    made = RedisServer(folder, _free_port())
+    made = RedisServer(folder, free_port())
     try:
         await made.start()
         yield made

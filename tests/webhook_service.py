@@ -17,7 +17,8 @@ from typing import Any
 import aiohttp
 from livekit import api
 
-from tests.livekit_server import free_port, stop
+from tests.livekit_server import stop
+from tests.ports import free_port
 
 READY_TIMEOUT_S = 20.0
 ROOT = Path(__file__).parent.parent

@@ -18,7 +18,7 @@ from switchboard.settings import Settings
 from tests.agent_process import AgentProcess, agent_process
 from tests.contract.test_agent_resume import WELCOME, Call
 from tests.control_service import INTERNAL_TOKEN, ControlService, control_service
-from tests.livekit_server import free_port
+from tests.ports import free_port
 from tests.promises import promise
 from tests.room_guest import eventually
 from webhook.call import call_of

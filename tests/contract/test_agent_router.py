@@ -25,7 +25,8 @@ from control.db.pool import Database, open_database
 from switchboard.fact import Item
 from tests.deployment import ROOT
 from tests.facts import until
-from tests.models_process import free_port, running
+from tests.models_process import running
+from tests.ports import free_port
 from tests.postgres_server import fresh_database, server
 from tests.promises import promise
 from tests.server_events import events_of

@@ -26,7 +26,8 @@ from switchboard.fact import Fact, Item, NumberRejected, Source
 from switchboard.recording_store import RecordingStore
 from switchboard.settings import Settings
 from tests.deployment import COMPOSE, ROOT, compose, filled, variables
-from tests.livekit_server import binary, free_port
+from tests.livekit_server import binary
+from tests.ports import free_port
 from tests.promises import promise
 from webhook.store import Store
 

@@ -22,7 +22,8 @@ from local.phone.outgoing import OutgoingCall
 from local.phone.wav import read_wav, write_wav
 from switchboard.call import call_id_of_sip
 from switchboard.settings import Settings
-from tests.livekit_server import LiveKitServer, free_port, livekit_server, stop
+from tests.livekit_server import LiveKitServer, livekit_server, stop
+from tests.ports import free_port
 from tests.promises import promise
 from tests.room_guest import Guests, eventually, guests, loudness
 

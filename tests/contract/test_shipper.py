@@ -18,7 +18,7 @@ from switchboard.fact import Dtmf, Fact, Source
 from switchboard.outbound import Outbound
 from switchboard.outbox import Outbox, folder
 from switchboard.shipper import CannotShip, Shipper
-from tests.livekit_server import free_port
+from tests.ports import free_port
 from tests.promises import promise
 from tests.redis_server import RedisServer, redis_server
 from tests.webhook_service import ROOT

@@ -18,8 +18,9 @@ from switchboard.notice import WORKER_READY, accepted_path, lost_path
 from switchboard.outbox import folder
 from switchboard.stream import beat_key
 from tests.control_service import INTERNAL_TOKEN
-from tests.livekit_server import LiveKitServer, free_port, livekit_server
+from tests.livekit_server import LiveKitServer, livekit_server
 from tests.persona_api import FakePersonaApi, persona_api
+from tests.ports import free_port
 from tests.promises import promise
 from tests.redis_server import RedisServer
 from tests.webhook_calls import Line, cache, dispatched, facts, sent, settings, sip, until

@@ -17,7 +17,8 @@ from aiohttp import web
 
 from switchboard import stream
 from tests.agent_process import AgentProcess, Phone, agent_process, running_module, until_ok
-from tests.livekit_server import free_port, livekit_server
+from tests.livekit_server import livekit_server
+from tests.ports import free_port
 from tests.promises import promise
 from tests.room_guest import eventually
 

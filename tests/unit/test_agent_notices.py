@@ -14,7 +14,7 @@ from aiohttp import web
 from agent import notices
 from agent.notices import Notices
 from switchboard.settings import Settings
-from tests.livekit_server import free_port
+from tests.ports import free_port
 
 CALL = UUID("00000000-0000-4000-8000-000000000001")
 TOKEN = "a-token-of-the-test"
