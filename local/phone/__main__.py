@@ -41,6 +41,9 @@ async def serve(settings: Settings) -> None:
     async with Line(settings) as line, asyncio.TaskGroup() as tasks:
         sweeping = tasks.create_task(sweep())
         runner = await serve_health(line, settings)
+        # Not before: a process that ends for a port that is taken has no native part, which could abort it.
+        if settings.log_level != "debug":
+            media_stack.mute_log()
         try:
             api = runner.addresses[0]
             structlog.get_logger().info(
@@ -62,8 +65,6 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.configure("phone", level=settings.log_level, json=settings.log_json)
-    if settings.log_level != "debug":
-        media_stack.mute_log()
     # They write a line for each broken packet; the line counts them.
     for library in ("aiosipua", "aiortp"):
         logging.getLogger(library).setLevel(logging.ERROR)
