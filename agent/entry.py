@@ -15,8 +15,7 @@ def prepare(_process: JobProcess) -> None:
 
     settings = Settings.read()
     logs.configure("agent", level=settings.log_level, json=settings.log_json)
-    if settings.log_level != "debug":
-        media_stack.mute_log()
+    media_stack.mute_log(settings.log_level)
     ticket.default_persona()
 
 

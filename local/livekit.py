@@ -27,7 +27,7 @@ _BUILD_LIMIT_S = 20 * 60
 _GO_NEEDED = (1, 21)
 # Who joins a room is told whom to ask for their address on the Internet; without an entry, servers that are there. On
 # one machine nobody has to ask, and every join would begin some sixty threads that look for those servers' names.
-NOBODY = "127.0.0.1:9"
+_NOBODY = "127.0.0.1:9"
 
 CONFIGURATION = Path(__file__).parent.parent / "livekit.yaml"
 
@@ -113,6 +113,18 @@ async def _alone(folder: Path) -> AsyncIterator[None]:
         yield
 
 
+def loopback(udp_port: int) -> dict[str, Any]:
+    """The server's `rtc` with media on this machine alone, all of it over one port."""
+    return {
+        "tcp_port": 0,
+        "udp_port": udp_port,
+        "node_ip": "127.0.0.1",
+        "enable_loopback_candidate": True,
+        "interfaces": {"includes": ["lo"]},
+        "stun_servers": [_NOBODY],
+    }
+
+
 def configuration(
     *, port: int, udp_port: int, keys: Mapping[str, str], webhook_url: str, signed_by: str
 ) -> dict[str, Any]:
@@ -125,15 +137,7 @@ def configuration(
         "port": port,
         "bind_addresses": ["127.0.0.1"],
         "keys": dict(keys),
-        "rtc": {
-            **rtc,
-            "tcp_port": 0,
-            "udp_port": udp_port,
-            "node_ip": "127.0.0.1",
-            "enable_loopback_candidate": True,
-            "interfaces": {"includes": ["lo"]},
-            "stun_servers": [NOBODY],
-        },
+        "rtc": rtc | loopback(udp_port),
         "webhook": {**found.get("webhook", {}), "api_key": signed_by, "urls": [f"{webhook_url}/livekit-webhook"]},
     }
 

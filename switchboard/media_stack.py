@@ -13,13 +13,15 @@ VOICE_BITS_A_SECOND = 80_000
 SINGLE_PEER_CONNECTION = False
 
 
-def mute_log() -> None:
-    """Keeps the native part's log from Python; to be called before the first room.
+def mute_log(level: str) -> None:
+    """Keeps the native part's log from Python unless `level` is "debug"; to be called before the first room.
 
     It passes on each line of every level, WebRTC's own among them, one by one, and Python throws away nearly all:
     that was half of what a call takes of a processor. Nobody can tell it what is wanted, but that it shall write its
     lines itself. Which ones `RUST_LOG` says; by default none, as `logs.redact` does not see them.
     """
+    if level == "debug":
+        return
     os.environ.setdefault("RUST_LOG", "off")
     client = _ffi_client.FfiClient.instance
     # The same again that the client has said, with another answer to whether it takes log lines.

@@ -17,7 +17,7 @@ import aiohttp
 import yaml
 from livekit import api
 
-from local.livekit import NOBODY
+from local.livekit import loopback
 from switchboard import media_stack
 from tests.ports import free_port
 
@@ -75,18 +75,10 @@ def binary() -> Path:
 
 def configuration(port: int, udp_port: int, key: str, secret: str, webhooks: Sequence[str] = ()) -> dict[str, object]:
     """The server's configuration for one machine: nothing leaves the loopback interface."""
-    loopback = {
-        "node_ip": "127.0.0.1",
-        "enable_loopback_candidate": True,
-        "interfaces": {"includes": ["lo"]},
-        "tcp_port": 0,
-        "udp_port": udp_port,
-        "stun_servers": [NOBODY],
-    }
     config: dict[str, object] = {
         "port": port,
         "bind_addresses": ["127.0.0.1"],
-        "rtc": loopback,
+        "rtc": loopback(udp_port),
         "keys": {key: secret},
         "logging": {"level": "info"},
     }
@@ -103,7 +95,7 @@ async def livekit_server(
 
     `like`: it comes back where that one was, with its keys.
     """
-    media_stack.mute_log()
+    media_stack.mute_log("info")
     key, secret = "test" + secrets.token_hex(4), secrets.token_hex(24)
     port = free_port()
     if like is not None:

@@ -95,7 +95,7 @@ def _in_chunks(piece: Frames, known: Utterance) -> Match:
     for number, (chunk, spread) in enumerate(zip(chunks, spreads, strict=True)):
         reached, came_from = _moved(best) if number else (best, np.arange(len(starts)))
         back.append(came_from)
-        best = reached + _at(_alike(windows, chunk), starts + number * CHUNK_FRAMES) * spread / total
+        best = reached + _at(_alike(windows, chunk, spread), starts + number * CHUNK_FRAMES) * spread / total
     last = place = int(best.argmax())
     for came_from in reversed(back):
         place = int(came_from[place])
@@ -122,15 +122,15 @@ def _at(values: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.fl
     return found
 
 
-def _alike(windows: Frames, chunk: Frames) -> NDArray[np.float64]:
-    """How alike a chunk is to each window of its length; where nothing came through, it says nothing."""
-    heard = chunk[:, 0] > 0
-    if not heard.any():
+def _alike(windows: Frames, chunk: Frames, spread: float) -> NDArray[np.float64]:
+    """How alike a chunk of that spread is to each window of its length; what did not come through says nothing."""
+    if not spread:
         return np.zeros(len(windows))
+    heard = chunk[:, 0] > 0
     theirs, ours = windows[:, heard], chunk[heard]
-    spread = (theirs.var(axis=1) * len(ours)).sum(axis=1)
+    spreads = (theirs.var(axis=1) * len(ours)).sum(axis=1)
     products = np.tensordot(theirs, ours - ours.mean(axis=0), axes=2)
-    return np.asarray(products / np.sqrt(np.maximum(spread, 1e-3) * max(_spread(chunk), 1e-3)))
+    return np.asarray(products / np.sqrt(np.maximum(spreads, 1e-3) * max(spread, 1e-3)))
 
 
 def _spread(chunk: Frames) -> float:

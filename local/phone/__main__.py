@@ -42,8 +42,7 @@ async def serve(settings: Settings) -> None:
         sweeping = tasks.create_task(sweep())
         runner = await serve_health(line, settings)
         # Not before: a process that ends for a port that is taken has no native part, which could abort it.
-        if settings.log_level != "debug":
-            media_stack.mute_log()
+        media_stack.mute_log(settings.log_level)
         try:
             api = runner.addresses[0]
             structlog.get_logger().info(
