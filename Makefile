@@ -4,6 +4,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/switchboard
 OWN_UV := $(CACHE)/uv/bin/uv
 UV := $(or $(shell command -v uv 2>/dev/null),$(OWN_UV))
 
+# Where this is set every process compiles its thousand modules anew, and tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests of a file share what it starts. In the order of the folders, the long ones begin before the many short ones.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
