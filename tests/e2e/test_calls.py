@@ -5,62 +5,20 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
-from typing import Any
 
-import aiohttp
 import pytest
 from livekit import rtc
 
 from local.models import sound, voice
 from local.phone.caller import Caller, CallFailed
 from local.phone.outgoing import OutgoingCall
+from tests.e2e.control_client import ask, ended, has, recorded, said
 from tests.e2e.stack import LocalStack
 from tests.promises import promise
 from tests.room_guest import eventually
 
 HARBOR, MAPLE, NOBODYS = "+15550100001", "+15550100002", "+15550100777"
 DEADLINE_S = 30.0
-
-Json = dict[str, Any]
-
-
-async def _get(stack: LocalStack, path: str, *, post: Json | None = None) -> Json:
-    headers = {"Authorization": f"Bearer {stack.admin_key}"}
-    async with aiohttp.ClientSession(headers=headers) as http:
-        url = f"{stack.urls['control']}{path}"
-        async with http.request("POST" if post else "GET", url, json=post) as answer:
-            assert answer.status < 300, await answer.text()
-            return dict(await answer.json())
-
-
-async def _recorded(stack: LocalStack, call_id: str, until: Callable[[Json], bool]) -> Json:
-    """The call as control shows it, once `until` holds."""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        headers = {"Authorization": f"Bearer {stack.admin_key}"}
-        async with (
-            aiohttp.ClientSession(headers=headers) as http,
-            http.get(f"{stack.urls['control']}/calls/{call_id}") as answer,
-        ):
-            if answer.status == 200:
-                found = dict(await answer.json())
-                if until(found):
-                    return found
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"call {call_id} was not recorded as expected\n{stack.logs()}")
-
-
-def _has(kind: str, times: int = 1) -> Callable[[Json], bool]:
-    return lambda call: [event["kind"] for event in call["events"]].count(kind) >= times
-
-
-def _said(words: str) -> Callable[[Json], bool]:
-    return lambda call: any(words in item["text"] for item in call["transcript"])
-
-
-def _ended(call: Json) -> bool:
-    return bool(call["status"] == "ended")
 
 
 async def _say(call: OutgoingCall, text: str) -> None:
@@ -87,10 +45,10 @@ async def test_each_number_is_answered_by_its_persona_from_its_facts(
 ) -> None:
     done = await asyncio.to_thread(stack.run, "call", number, "--say", question, "--json")
     assert done.returncode == 0, done.stderr
-    call = await _recorded(stack, json.loads(done.stdout)["call_id"], _ended)
-    said = [line["text"] for line in call["transcript"] if line["role"] == "assistant"]
-    assert welcome in said[0]
-    assert fact in said[1]
+    call = await recorded(stack, json.loads(done.stdout)["call_id"], ended)
+    spoken = [line["text"] for line in call["transcript"] if line["role"] == "assistant"]
+    assert welcome in spoken[0]
+    assert fact in spoken[1]
 
 
 @promise("call.log")
@@ -103,7 +61,7 @@ async def test_a_call_is_in_the_log_once_in_order_without_gaps(stack: LocalStack
         await call.wait_silence(DEADLINE_S)
         await call.hang_up()
     assert call.call_id is not None
-    found = await _recorded(stack, call.call_id, _ended)
+    found = await recorded(stack, call.call_id, ended)
     events = found["events"]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert len({event["id"] for event in events}) == len(events)
@@ -134,7 +92,7 @@ async def test_a_message_is_taken_in_a_spoken_conversation(stack: LocalStack) ->
             await call.wait_silence(DEADLINE_S)
         await call.hang_up()
     assert call.call_id is not None
-    found = await _recorded(stack, call.call_id, _has("message_taken"))
+    found = await recorded(stack, call.call_id, has("message_taken"))
     taken = next(event["body"] for event in found["events"] if event["kind"] == "message_taken")
     heard = [line["text"] for line in found["transcript"] if line["role"] == "user"]
     assert taken["text"] == heard[3]
@@ -145,38 +103,38 @@ async def test_a_message_is_taken_in_a_spoken_conversation(stack: LocalStack) ->
 async def test_a_call_on_hold_is_not_asked_whether_anybody_is_there(stack: LocalStack) -> None:
     slug = "hasty"
     persona = {"slug": slug, "persona_name": "Hasty", "silence_timeout_s": 6, "numbers": ["+15550100333"]}
-    await _get(stack, "/personas", post=persona)
+    await ask(stack, "POST", "/personas", persona)
     async with Caller() as caller:
         call = await caller.dial(stack.sip("+15550100333"))
         await _greeted(call)
         await call.hold()
         assert call.call_id is not None
-        await _recorded(stack, call.call_id, _has("hold_changed"))
+        await recorded(stack, call.call_id, has("hold_changed"))
         held_at = time.monotonic()
         await call.until(lambda: time.monotonic() - held_at > 9, 12)
-        held = await _recorded(stack, call.call_id, lambda _call: True)
+        held = await recorded(stack, call.call_id, lambda _call: True)
         assert not call.ended.done()
         assert "silence_prompted" not in [event["kind"] for event in held["events"]]
         await call.resume()
-        await _recorded(stack, call.call_id, _has("silence_prompted"))
+        await recorded(stack, call.call_id, has("silence_prompted"))
         await call.hang_up()
 
 
 @promise("call.browser")
 async def test_a_browser_calls_a_number_and_finds_its_call_again_after_a_reload(stack: LocalStack) -> None:
-    given = await _get(stack, "/calls/web", post={"number": HARBOR})
+    given = await ask(stack, "POST", "/calls/web", {"number": HARBOR})
     first = rtc.Room()
     agents: set[str] = set()
     first.on("track_subscribed", lambda _track, _its, who: agents.add(who.identity))
     await first.connect(given["url"], given["token"])
-    await _recorded(stack, given["call_id"], _has("call_answered"))
+    await recorded(stack, given["call_id"], has("call_answered"))
     await first.disconnect()
     again = rtc.Room()
     await again.connect(given["url"], given["token"])
     await eventually(lambda: bool(agents & set(again.remote_participants)), DEADLINE_S)
     await again.local_participant.send_text("What time is breakfast served?", topic="lk.chat")
     # Who types at once may cut the welcome off before its first word, which is then not on record.
-    found = await _recorded(stack, given["call_id"], _said("half past six"))
+    found = await recorded(stack, given["call_id"], said("half past six"))
     assert [event["kind"] for event in found["events"]].count("agent_joined") == 1
     await again.disconnect()
 
@@ -209,5 +167,5 @@ async def test_a_part_killed_is_back_and_the_next_call_is_answered(stack: LocalS
         await _greeted(call)
         await call.hang_up()
     assert call.call_id is not None
-    found = await _recorded(stack, call.call_id, _ended)
+    found = await recorded(stack, call.call_id, ended)
     assert [event["seq"] for event in found["events"]] == list(range(1, len(found["events"]) + 1))

@@ -3,10 +3,8 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import aiohttp
 from agents import Agent, OpenAIChatCompletionsModel
@@ -18,43 +16,16 @@ from openai import AsyncOpenAI
 from control.conversations.agent_router import RunRequest, create_agent_router
 from control.conversations.session import DatabaseSession
 from control.db.pool import open_database
+from tests.e2e.control_client import Json, ask, ended, has, recorded
 from tests.e2e.stack import LocalStack
 from tests.promises import promise
 
 HARBOR = "+15550100001"
-DEADLINE_S = 60.0
 WRITTEN = [{"role": "user", "content": "My order number is 4 7 1."}, {"role": "assistant", "content": "Thank you."}]
-
-Json = dict[str, Any]
-
-
-async def ask(stack: LocalStack, method: str, path: str, body: Json | None = None) -> Json:
-    headers = {"Authorization": f"Bearer {stack.admin_key}"}
-    url = stack.urls["control"] + path
-    async with aiohttp.ClientSession(headers=headers) as http, http.request(method, url, json=body) as answer:
-        assert answer.status < 300, await answer.text()
-        return dict(await answer.json())
 
 
 async def code_of(stack: LocalStack, place: str) -> str:
     return str((await ask(stack, "POST", f"{place}/codes"))["code"])
-
-
-async def recorded(stack: LocalStack, call_id: str, until: Callable[[Json], bool]) -> Json:
-    """The call as control shows it, once `until` holds."""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        [*calls] = (await ask(stack, "GET", "/calls"))["calls"]
-        if call_id in [one["call_id"] for one in calls] and until(
-            found := await ask(stack, "GET", f"/calls/{call_id}")
-        ):
-            return found
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"call {call_id} was not recorded as expected\n{stack.logs()}")
-
-
-def has(kind: str, times: int = 1) -> Callable[[Json], bool]:
-    return lambda call: [event["kind"] for event in call["events"]].count(kind) >= times
 
 
 async def kill_agent_of(stack: LocalStack, call_id: str) -> None:
@@ -121,7 +92,7 @@ async def test_a_chat_goes_on_as_a_call_and_the_call_as_a_chat_and_nothing_said_
         found = await recorded(stack, call_id, has("item", 7))
         assert found["transcript"][-1]["text"] == "The code is 4, 7, 1, 8."
         await browser.disconnect()
-        call = await recorded(stack, call_id, lambda one: bool(one["status"] == "ended"))
+        call = await recorded(stack, call_id, ended)
 
         said = [line["text"] for line in call["transcript"]]
         both = [*(one["content"] for one in WRITTEN), *said]

@@ -1,15 +1,13 @@
 """A caller who really called is forgotten: also in the files of every part of the stack, LiveKit's log among them."""
 
 import time
-from typing import Any
 from uuid import uuid4
-
-import aiohttp
 
 from local.models import sound, voice
 from local.phone.caller import Caller
 from local.phone.outgoing import OutgoingCall
 from switchboard import stream
+from tests.e2e.control_client import answered, ask, ended, recorded
 from tests.e2e.stack import LocalStack
 from tests.facts import until
 from tests.promises import promise
@@ -17,15 +15,6 @@ from tests.traces import in_files, in_redis, in_tables
 
 HARBOR, NUMBER = "+15550100001", "+4917155501234"
 DEADLINE_S = 30.0
-
-
-async def asked(stack: LocalStack, method: str, path: str) -> tuple[int, dict[str, Any]]:
-    headers = {"Authorization": f"Bearer {stack.admin_key}"}
-    async with (
-        aiohttp.ClientSession(headers=headers) as http,
-        http.request(method, f"{stack.urls['control']}{path}") as answer,
-    ):
-        return answer.status, dict(await answer.json())
 
 
 async def traces(stack: LocalStack, *texts: str) -> list[str]:
@@ -59,25 +48,15 @@ async def test_a_caller_who_called_is_found_nowhere(stack: LocalStack) -> None:
         assert await call.wait_speech(DEADLINE_S, after=time.monotonic())
         await call.wait_silence(DEADLINE_S)
         await call.hang_up()
-    shown: dict[str, Any] = {}
-
-    async def ended() -> bool:
-        status, body = await asked(stack, "GET", f"/calls/{call.call_id}")
-        shown.update(body)
-        return status == 200 and body["status"] == "ended"
-
-    await until(ended)
+    shown = await recorded(stack, str(call.call_id), ended)
     [words] = [line["text"] for line in shown["transcript"] if line["role"] == "user"]
     for text in (NUMBER, name, words):
         assert "events.body" in await traces(stack, text)
-    status, receipt = await asked(stack, "DELETE", f"/callers/{NUMBER}")
-    assert status == 202
+    receipt = await ask(stack, "DELETE", f"/callers/{NUMBER}")
 
     async def forgotten() -> bool:
-        _status, receipt = await asked(stack, "GET", f"/receipts/{place}")
-        return bool(receipt["state"] == "forgotten")
+        return bool((await ask(stack, "GET", f"/receipts/{receipt['receipt_id']}"))["state"] == "forgotten")
 
-    place = receipt["receipt_id"]
     await until(forgotten)
     assert await traces(stack, NUMBER, NUMBER[1:], name, words) == []
-    assert (await asked(stack, "GET", f"/calls/{call.call_id}"))[0] == 404
+    assert (await answered(stack, "GET", f"/calls/{call.call_id}"))[0] == 404

@@ -5,9 +5,7 @@ import io
 import json
 import time
 import wave
-from typing import Any
 
-import aiohttp
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from local.phone.caller import Caller
 from local.phone.recording import Stereo
 from switchboard.recordings import RATE
+from tests.e2e.control_client import Json, answered
 from tests.e2e.stack import LocalStack
 from tests.promises import promise
 from tests.recorded_calls import spans
@@ -26,20 +25,11 @@ DEADLINE_S = 40.0
 WAY_S = 0.16
 EXACT_S = 0.05
 
-Json = dict[str, Any]
-
-
-async def _asked(stack: LocalStack, method: str, path: str, body: Json | None = None) -> tuple[int, bytes]:
-    headers = {"Authorization": f"Bearer {stack.admin_key}"}
-    url = f"{stack.urls['control']}{path}"
-    async with aiohttp.ClientSession(headers=headers) as http, http.request(method, url, json=body) as answer:
-        return answer.status, await answer.read()
-
 
 async def _recording(stack: LocalStack, call_id: str) -> Json:
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end:
-        status, data = await _asked(stack, "GET", f"/recordings?call_id={call_id}")
+        status, data = await answered(stack, "GET", f"/recordings?call_id={call_id}")
         assert status == 200
         found = json.loads(data)["recordings"] if b"complete" in data else []
         if found and found[0]["state"] == "complete":
@@ -56,7 +46,7 @@ def _tone(seconds: float) -> NDArray[np.int16]:
 @promise("recording.line")
 async def test_a_call_over_the_line_is_recorded_as_the_phone_heard_it(stack: LocalStack) -> None:
     persona = {"slug": "kept", "persona_name": "Kept", "record": True, "numbers": [NUMBER]}
-    status, data = await _asked(stack, "POST", "/personas", persona)
+    status, data = await answered(stack, "POST", "/personas", persona)
     assert status in (201, 409), data
     async with Caller() as caller:
         call = await caller.dial(stack.sip(NUMBER), from_number="+15550109999")
@@ -73,7 +63,7 @@ async def test_a_call_over_the_line_is_recorded_as_the_phone_heard_it(stack: Loc
         phone = call.recording.stereo()
         await call.hang_up()
     shown = await _recording(stack, str(call.call_id))
-    status, data = await _asked(stack, "GET", f"/recordings/{shown['recording_id']}/audio")
+    status, data = await answered(stack, "GET", f"/recordings/{shown['recording_id']}/audio")
     assert status == 200
     with wave.open(io.BytesIO(data)) as file:
         kept = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
