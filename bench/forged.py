@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
+from local.ports import free_port
 from tests.forgeries import KINDS, Forgery, forged
-from tests.ports import free_port
 from tests.webhook_service import WebhookService, headers, joined, webhook_service
 
 KEY, SECRET = "bench-key", "bench-secret-that-is-long-enough-to-sign-with"

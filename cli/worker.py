@@ -5,7 +5,7 @@ import sys
 
 from cli.fault import CommandFailed
 from local import state
-from local.ports import Ports
+from local.ports import free_port
 from local.stack import for_programs
 from switchboard.settings import Settings
 
@@ -16,9 +16,7 @@ def worker() -> None:
     told = state.environment(home)
     if not told:
         raise CommandFailed(f"Nothing runs in {home}: start it with `switchboard up`.")
-    ports = Ports()
-    port = ports.choose("agent", 0)
-    ports.close()
+    port = free_port()
     environment = for_programs(home, {**told, "AGENT_PORT": str(port)})
     sys.stdout.write(f"It takes calls once http://127.0.0.1:{port}/ready answers 200.\n")
     sys.stdout.flush()

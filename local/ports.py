@@ -1,11 +1,17 @@
 """Ports for the parts: the wanted one when it is free, another one otherwise."""
 
+import contextlib
+import random
 import socket
 from dataclasses import dataclass, field
 from typing import Literal
 
 Transport = Literal["tcp", "udp"]
 _KIND = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+# Below those that the system gives to whoever connects: while a part is away nobody's connection takes its port.
+_OURS = range(20_000, 32_000)
+_TRIES = 100
+_RANDOM = random.SystemRandom()
 
 
 @dataclass(slots=True)
@@ -17,12 +23,14 @@ class Ports:
 
     def choose(self, name: str, wanted: int, transport: Transport = "tcp", host: str = "127.0.0.1") -> int:
         """`wanted`, or another port when it is 0 or taken; a taken one is noted in `moved` as (wanted, chosen)."""
+        if not wanted:
+            return self._hold_any(transport, host)
         try:
-            port = self._hold(wanted, transport, host)
+            return self._hold(wanted, transport, host)
         except OSError:
-            port = self._hold(0, transport, host)
+            port = self._hold_any(transport, host)
             self.moved[name] = (wanted, port)
-        return port
+            return port
 
     def release(self, port: int | None) -> None:
         """Lets go of a port, right before the part that listens on it starts."""
@@ -32,6 +40,12 @@ class Ports:
     def close(self) -> None:
         for port in list(self._held):
             self.release(port)
+
+    def _hold_any(self, transport: Transport, host: str) -> int:
+        for port in _RANDOM.sample(_OURS, _TRIES):
+            with contextlib.suppress(OSError):
+                return self._hold(port, transport, host)
+        return self._hold(0, transport, host)
 
     def _hold(self, wanted: int, transport: Transport, host: str) -> int:
         held = socket.socket(socket.AF_INET, _KIND[transport])
@@ -46,3 +60,12 @@ class Ports:
         port = int(held.getsockname()[1])
         self._held.setdefault(port, []).append(held)
         return port
+
+
+def free_port(transport: Transport = "tcp") -> int:
+    """A port of the loopback interface that was free a moment ago."""
+    ports = Ports()
+    try:
+        return ports.choose("", 0, transport)
+    finally:
+        ports.close()

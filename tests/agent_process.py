@@ -19,11 +19,11 @@ import numpy as np
 from livekit import api, rtc
 
 from local.models import sound, timing, voice
+from local.ports import free_port
 from switchboard import stream
 from switchboard.call import call_id_of_sip
 from switchboard.fact import Fact
 from tests.livekit_server import LiveKitServer, livekit_server, stop
-from tests.ports import free_port
 from tests.redis_server import redis_server
 from tests.room_guest import eventually
 

@@ -14,10 +14,10 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from local.ports import free_port
 from switchboard import stream
 from switchboard.fact import Fact
 from tests.facts import until
-from tests.ports import free_port
 from tests.postgres_server import fresh_database
 from tests.redis_server import RedisServer, redis_server
 

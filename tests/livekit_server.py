@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,8 +17,8 @@ import yaml
 from livekit import api
 
 from local.livekit import loopback
+from local.ports import free_port
 from switchboard import media_stack
-from tests.ports import free_port
 
 CACHED = Path.home() / ".cache/switchboard/livekit-server-v1.13.5/server"
 READY_TIMEOUT_S = 20.0
@@ -100,7 +99,7 @@ async def livekit_server(
     port = free_port()
     if like is not None:
         key, secret, port = like.api_key, like.api_secret, int(like.http.rpartition(":")[2])
-    config = configuration(port, free_port(socket.SOCK_DGRAM), key, secret, webhooks)
+    config = configuration(port, free_port("udp"), key, secret, webhooks)
     if room:
         config["room"] = dict(room)
     with tempfile.TemporaryDirectory(prefix="livekit-") as folder:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tests.ports import free_port
+from local.ports import free_port
 
 READY_S = 20.0
 

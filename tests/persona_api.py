@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.ports import free_port
+from local.ports import free_port
 
 
 class FakePersonaApi:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from local import redis
 from local.part import until_ready
-from tests.ports import free_port
+from local.ports import free_port
 
 START_S = 15.0
 PASSWORD = "test-password"

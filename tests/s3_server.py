@@ -12,7 +12,7 @@ from typing import Any
 
 from localbucket import S3Handler
 
-from tests.ports import free_port
+from local.ports import free_port
 
 _SPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 

@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 from livekit import api
 
+from local.ports import free_port
 from tests.livekit_server import stop
-from tests.ports import free_port
 
 READY_TIMEOUT_S = 20.0
 ROOT = Path(__file__).parent.parent

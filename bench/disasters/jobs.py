@@ -16,7 +16,7 @@ import psutil
 
 from bench.stack import BenchFailed
 from local import probe
-from local.ports import Ports
+from local.ports import free_port
 from tests.e2e.stack import LocalStack
 
 READY_S = 120.0
@@ -105,9 +105,7 @@ def first_worker(stack: LocalStack) -> Worker:
 @contextlib.asynccontextmanager
 async def second_worker(stack: LocalStack) -> AsyncIterator[Worker]:
     """Another worker with the stack's environment; whatever is left of it is ended afterwards."""
-    ports = Ports()
-    port = ports.choose("worker", 0)
-    ports.close()
+    port = free_port()
     worker = Worker(stack, port, _start(stack, port))
     try:
         await ready(worker)

@@ -12,13 +12,13 @@ from livekit import api, rtc
 
 from agent.greeting import GO_ON, LOST_YOU
 from control.conversations.web import web_call
+from local.ports import free_port
 from switchboard.call import call_id_of_browser
 from switchboard.fact import CallEnded, CallResumed, ConversationContinued, Fact
 from switchboard.settings import Settings
 from tests.agent_process import AgentProcess, agent_process
 from tests.contract.test_agent_resume import WELCOME, Call
 from tests.control_service import INTERNAL_TOKEN, ControlService, control_service
-from tests.ports import free_port
 from tests.promises import promise
 from tests.room_guest import eventually
 from webhook.call import call_of

@@ -22,11 +22,11 @@ from control.conversations.log import PostgresLog
 from control.conversations.runs import MAX_RUNS
 from control.conversations.session import DatabaseSession
 from control.db.pool import Database, open_database
+from local.ports import free_port
 from switchboard.fact import Item
 from tests.deployment import ROOT
 from tests.facts import until
 from tests.models_process import running
-from tests.ports import free_port
 from tests.postgres_server import fresh_database, server
 from tests.promises import promise
 from tests.server_events import events_of

@@ -21,13 +21,13 @@ from control.forgetting import elsewhere
 from control.forgetting.elsewhere import Conversation
 from control.jobs.progress import channel
 from local import redis
+from local.ports import free_port
 from switchboard import stream
 from switchboard.fact import Fact, Item, NumberRejected, Source
 from switchboard.recording_store import RecordingStore
 from switchboard.settings import Settings
 from tests.deployment import COMPOSE, ROOT, compose, filled, variables
 from tests.livekit_server import binary
-from tests.ports import free_port
 from tests.promises import promise
 from webhook.store import Store
 

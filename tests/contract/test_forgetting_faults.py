@@ -11,13 +11,13 @@ from uuid import uuid4
 import pytest
 
 from control.db.pool import DatabaseAway, open_database
+from local.ports import free_port
 from switchboard import stream
 from switchboard.outbox import folder
 from tests import postgres_server
 from tests.control_service import ControlService, control_service, settings_for
 from tests.e2e.stack import LocalStack
 from tests.facts import until
-from tests.ports import free_port
 from tests.postgres_server import fresh_database, query
 from tests.promises import promise
 from tests.traces import Traces, call_of, in_files, in_tables, installation, written

@@ -20,10 +20,10 @@ from local.phone.line import Line
 from local.phone.listen import first_sound, speech
 from local.phone.outgoing import OutgoingCall
 from local.phone.wav import read_wav, write_wav
+from local.ports import free_port
 from switchboard.call import call_id_of_sip
 from switchboard.settings import Settings
 from tests.livekit_server import LiveKitServer, livekit_server, stop
-from tests.ports import free_port
 from tests.promises import promise
 from tests.room_guest import Guests, eventually, guests, loudness
 
@@ -67,8 +67,8 @@ async def run_sipp(
     messages = messages_of(folder)
     process = await asyncio.create_subprocess_exec(
         "sipp", f"127.0.0.1:{line.address[1]}", "-sf", SIPP / f"{scenario}.xml", "-s", number, "-m", "1",
-        "-i", "127.0.0.1", "-p", str(free_port(socket.SOCK_DGRAM)), "-mi", "127.0.0.1",
-        "-mp", str(free_port(socket.SOCK_DGRAM) // 2 * 2), "-nostdin", "-trace_msg", "-message_file", messages,
+        "-i", "127.0.0.1", "-p", str(free_port("udp")), "-mi", "127.0.0.1",
+        "-mp", str(free_port("udp") // 2 * 2), "-nostdin", "-trace_msg", "-message_file", messages,
         "-timeout", f"{timeout}s", "-timeout_error", *options, cwd=folder,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -230,7 +230,7 @@ async def test_a_phone_that_vanished_is_hung_up_but_not_while_it_holds(
 
 @promise("phone.process")
 async def test_the_line_runs_as_a_process_and_says_how_it_is(server: LiveKitServer) -> None:
-    sip, http = free_port(socket.SOCK_DGRAM), free_port()
+    sip, http = free_port("udp"), free_port()
     process = await phone_process(server, SIP_PORT=str(sip), SIP_API_PORT=str(http))
     try:
         async with aiohttp.ClientSession() as session, guests(server), Caller() as caller:
@@ -453,7 +453,7 @@ def listed(folder: Path) -> list[Path]:
 def baresip_config(folder: Path) -> str:
     modules = "".join(f"module {name}.so\n" for name in ("g711", "aufile", "aubridge", "sndfile"))
     return (
-        f"sip_listen 127.0.0.1:{free_port(socket.SOCK_DGRAM)}\nmodule_path /usr/lib/baresip/modules\n{modules}"
+        f"sip_listen 127.0.0.1:{free_port('udp')}\nmodule_path /usr/lib/baresip/modules\n{modules}"
         f"module_app account.so\nmodule_app menu.so\naudio_source aufile,{folder / 'say.wav'}\n"
         "audio_player aubridge,nowhere\naudio_alert aubridge,nowhere\n"
         f"ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n"

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
+from local.ports import free_port
 from switchboard import stream
 from switchboard.fact import Dtmf, Fact, Source
 from switchboard.outbound import Outbound
 from switchboard.outbox import Outbox, folder
 from switchboard.shipper import CannotShip, Shipper
-from tests.ports import free_port
 from tests.promises import promise
 from tests.redis_server import RedisServer, redis_server
 from tests.webhook_service import ROOT

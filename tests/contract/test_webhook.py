@@ -17,6 +17,7 @@ import aiohttp
 import pytest_asyncio
 from livekit import api, rtc
 
+from local.ports import free_port
 from switchboard import stream
 from switchboard.call import call_id_of_sip
 from switchboard.fact import Fact
@@ -24,7 +25,6 @@ from switchboard.logs import secrets_in
 from tests.forgeries import KINDS, forged
 from tests.livekit_server import LiveKitServer, livekit_server
 from tests.persona_api import FakePersonaApi, persona_api
-from tests.ports import free_port
 from tests.promises import promise
 from tests.redis_server import RedisServer
 from tests.webhook_calls import Line, cache, dispatched, facts, flood, post, sent, settings, sip, until

@@ -12,6 +12,7 @@ import aiohttp
 import pytest_asyncio
 from livekit import api, rtc
 
+from local.ports import free_port
 from switchboard.call import ATTEMPT, CALL_ID, JOB, WORKER
 from switchboard.fact import AgentJoined, Fact, Source
 from switchboard.notice import WORKER_READY, accepted_path, lost_path
@@ -20,7 +21,6 @@ from switchboard.stream import beat_key
 from tests.control_service import INTERNAL_TOKEN
 from tests.livekit_server import LiveKitServer, livekit_server
 from tests.persona_api import FakePersonaApi, persona_api
-from tests.ports import free_port
 from tests.promises import promise
 from tests.redis_server import RedisServer
 from tests.webhook_calls import Line, cache, dispatched, facts, sent, settings, sip, until

@@ -15,10 +15,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from local.ports import free_port
 from switchboard import stream
 from tests.agent_process import AgentProcess, Phone, agent_process, running_module, until_ok
 from tests.livekit_server import livekit_server
-from tests.ports import free_port
 from tests.promises import promise
 from tests.room_guest import eventually
 

@@ -16,7 +16,7 @@ from typing import Any
 from livekit import api
 
 from local import probe, state
-from local.ports import Ports
+from local.ports import free_port
 from switchboard.settings import OTHERS, OUR_PREFIXES, known_names
 
 START_LIMIT_S = 120.0
@@ -128,9 +128,7 @@ def started(home: Path, **settings: str) -> Iterator[LocalStack]:
 @contextlib.contextmanager
 def scripted_models(log: Path) -> Iterator[dict[str, str]]:
     """Models that answer after known delays; gives the settings that use them."""
-    ports = Ports()
-    port = ports.choose("scripted", 0)
-    ports.close()
+    port = free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
             (sys.executable, "-m", "local.models.scripted", "--port", str(port)), stdout=out, stderr=out

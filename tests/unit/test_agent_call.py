@@ -5,7 +5,7 @@ from aiohttp import web
 from livekit import api
 
 from agent import call
-from tests.ports import free_port
+from local.ports import free_port
 
 KEY = "a-key-of-the-test"
 

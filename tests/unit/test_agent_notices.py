@@ -13,8 +13,8 @@ from aiohttp import web
 
 from agent import notices
 from agent.notices import Notices
+from local.ports import free_port
 from switchboard.settings import Settings
-from tests.ports import free_port
 
 CALL = UUID("00000000-0000-4000-8000-000000000001")
 TOKEN = "a-token-of-the-test"
