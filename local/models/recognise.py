@@ -25,8 +25,10 @@ LEAST_FRAMES = 10
 ALIKE, ALIKE_SHORT, SHORT_FRAMES = 0.65, 0.3, 20.0
 # Early questions hold an utterance from its start, so between equals the start wins.
 START_BONUS, START_FRAMES = 0.04, 8
-# A jitter buffer that waits for sound, or catches up, moves all that comes behind it: what fits nothing as a whole is
-# tried in chunks, each of which may be a little off the place where the one before would have it.
+# A jitter buffer that waits for sound, or catches up, moves all that comes behind it. What fits hardly as a whole
+# lacks a word then, at one of its ends, so it is tried in chunks, each of which may be a little off the place where
+# the one before would have it. What came through whole is 0.95 alike and more.
+WHOLE = 0.95
 CHUNK_FRAMES, LEAST_CHUNKS = 20, 4
 MOST_OFF, COST_OFF = 20, 0.002
 ALIKE_IN_CHUNKS = 0.75
@@ -64,21 +66,22 @@ def find(signal: sound.Signal, rate: int, known: Sequence[Utterance]) -> Match:
     if len(loud) < LEAST_FRAMES:
         return Match("", 0.0)
     piece = _energy(sound.to_signal(samples), RATE)[loud[0] : loud[-1] + 1][:MAX_FRAMES]
-    found = _best(piece, known)
-    if found.text or len(piece) < LEAST_CHUNKS * CHUNK_FRAMES:
+    found, which = _best(piece, known)
+    if found.likeness >= WHOLE or len(piece) < LEAST_CHUNKS * CHUNK_FRAMES:
         return found
-    return max((_in_chunks(piece, one) for one in known), key=lambda match: match.likeness, default=found)
+    in_chunks = (_in_chunks(piece, one) for one in ([which] if which else known))
+    return max(found, *in_chunks, key=lambda match: match.likeness)
 
 
-def _best(piece: Frames, known: Sequence[Utterance]) -> Match:
+def _best(piece: Frames, known: Sequence[Utterance]) -> tuple[Match, Utterance | None]:
     needed = ALIKE + ALIKE_SHORT * float(np.exp(-len(piece) / SHORT_FRAMES))
     spectrum = np.conj(np.fft.rfft(piece - piece.mean(axis=0), 2 * MAX_FRAMES, axis=0)).astype(np.complex64)
-    best, best_score = Match("", 0.0), 0.0
+    best, which, best_score = Match("", 0.0), None, 0.0
     for utterance in known:
         start, score, likeness = _place(piece, spectrum, utterance)
         if score > best_score and likeness >= needed:
-            best, best_score = Match(_words(utterance, start, start + len(piece)), likeness), score
-    return best
+            best, which, best_score = Match(_words(utterance, start, start + len(piece)), likeness), utterance, score
+    return best, which
 
 
 def _in_chunks(piece: Frames, known: Utterance) -> Match:

@@ -76,6 +76,19 @@ async def test_what_a_jitter_buffer_waited_for_or_lost_is_still_known(spoken: li
         assert recognise.find(lost, 48_000, known(spoken)).text == one.text
 
 
+async def test_of_a_sentence_that_a_jitter_buffer_cut_no_word_at_its_ends_is_missing() -> None:
+    """A fifth of a second is lost in the middle: all the rest would fit with one end left out."""
+    sentences = ("Stop, I have another question.", "No, I mean dinner.", "The code is 4, 7, 1, do not forget it.")
+    ends = [await timing.speak(sentence) for sentence in sentences]
+    for one in ends:
+        heard = telephone(one.samples)
+        for share in (0.3, 0.4, 0.5, 0.6):
+            at = int(len(heard) * share)
+            cut = np.concatenate([heard[:at], heard[at + 9_600 :]])
+            words = recognise.find(cut, 48_000, known(ends)).text.split()
+            assert (words[0], words[-1]) == (one.text.split()[0], one.text.split()[-1])
+
+
 async def test_a_gap_in_a_short_sentence_says_nothing_and_what_is_around_it_is_known() -> None:
     """Where nothing came through, and the rest was pressed to catch up."""
     questions = ("Is there a gym in the building?", "Do you have rooms for families?", "Can I bring my dog with me?")
