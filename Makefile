@@ -27,8 +27,9 @@ down:
 	@.venv/bin/switchboard down
 
 test: sync
-	$(UV) run --frozen pytest -n 5 $(BY_FILE) -m "not timed"
-	$(UV) run --frozen pytest -n 2 $(BY_FILE) -m timed
+	$(UV) run --frozen pytest -n 5 $(BY_FILE) -m "not timed and not alone"
+	$(UV) run --frozen pytest -n 3 $(BY_FILE) -m timed
+	$(UV) run --frozen pytest -m alone
 
 check: sync
 	$(UV) run --frozen ruff format --check

@@ -3,15 +3,20 @@
 import pytest
 
 TIMED = (
-    "tests/contract/test_agent",
+    "tests/contract/test_agent.py",
+    "tests/contract/test_agent_history",
+    "tests/contract/test_agent_models",
+    "tests/contract/test_agent_resume",
     "tests/contract/test_local_models",
     "tests/contract/test_phone",
     "tests/contract/test_worker",
     "tests/e2e/",
 )
+NOT_TIMED = ("tests/e2e/test_backup", "tests/e2e/test_stack")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(TIMED):
+        judges = item.nodeid.startswith(TIMED) and not item.nodeid.startswith(NOT_TIMED)
+        if judges and item.get_closest_marker("alone") is None:
             item.add_marker("timed")

@@ -42,7 +42,7 @@ def _tone(seconds: float) -> NDArray[np.int16]:
     return (9_000 * np.sin(2 * np.pi * 900 * np.arange(round(seconds * LINE)) / LINE)).astype(np.int16)
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 @promise("recording.line")
 async def test_a_call_over_the_line_is_recorded_as_the_phone_heard_it(stack: LocalStack) -> None:
     persona = {"slug": "kept", "persona_name": "Kept", "record": True, "numbers": [NUMBER]}
