@@ -120,7 +120,13 @@ def settings_for(home: Path, database: str, redis: str, port: int) -> dict[str, 
 async def control_service(**more: str) -> AsyncIterator[ControlService]:
     """A running service over an empty database, with `more` settings."""
     with tempfile.TemporaryDirectory(prefix="sb-control-") as folder:
-        async with fresh_database() as database, redis_server() as redis, aiohttp.ClientSession() as http:
+        # Control closes what is idle for 5 s, and between tests nobody sees it.
+        fresh = aiohttp.TCPConnector(keepalive_timeout=2)
+        async with (
+            fresh_database() as database,
+            redis_server() as redis,
+            aiohttp.ClientSession(connector=fresh) as http,
+        ):
             home = Path(folder)
             settings = settings_for(home, database, redis.url, free_port()) | more
             service = ControlService(home, settings, redis, database, http)

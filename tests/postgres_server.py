@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import psutil
 
 from local import postgres
 from local.part import until_ready
@@ -69,11 +71,15 @@ class PostgresServer:
     def _end(self, how: signal.Signals) -> None:
         if self._process is None or self._process.poll() is not None:
             return
+        # Each child has a group of its own, and one that outlives the server for a moment answers a last statement.
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.send_signal(how)
         if how is signal.SIGKILL:
-            os.killpg(self._process.pid, how)
-        else:
-            self._process.send_signal(how)
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
         self._process.wait(START_S)
+        psutil.wait_procs(children, timeout=START_S)
 
 
 @cache
