@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(OWN_UV))
 # Where this is set every process compiles its thousand modules anew, and tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests of a file share what it starts. In the order of the folders, the long ones begin before the many short ones.
+# Tests of a file share what it starts; in the order given, the long ones begin before the many short ones.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help up down test check format bench lock-check sync
