@@ -56,6 +56,8 @@ class Case:
     kills: list[Kill] = field(default_factory=list)
     again_s: list[float | None] = field(default_factory=list)
     answer: str = ""
+    lines: list[str] = field(default_factory=list)
+    """What is on record, so that an answer that is missing can be looked for."""
     resumed: int = 0
     said_again: int = 0
     lost: int = 0
@@ -121,6 +123,7 @@ async def _look_up(place: Ground, case: Case) -> None:
     entry = await ledger.ended(place.found.stack, case.call_id)
     if entry is not None:
         case.answer = entry.answer_to(ASK)
+        case.lines = [f"{one['role']}: {one['text']}" for one in entry.lines]
         case.resumed, case.lost = entry.count("call_resumed"), entry.count("agent_lost")
         case.personas = {str(one["name"]) for one in entry.bodies("persona_applied")}
 
