@@ -1,5 +1,7 @@
 """Small parts of control that need no server."""
 
+import asyncio
+import socket
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +20,7 @@ from control.conversations.web import web_call
 from control.db.pool import dsn
 from control.db.queries import load
 from control.errors import Unavailable
+from control.service import listener
 from switchboard import logs, stream
 from switchboard.call import DIALED, call_id_of_browser, caller_of
 from switchboard.settings import Settings
@@ -149,3 +152,18 @@ def test_a_wrong_setting_is_one_sentence_and_status_2(
     said = capsys.readouterr().err
     assert name in said
     assert said.count("\n") == 1
+
+
+async def test_an_answer_in_two_pieces_does_not_wait_for_the_first_to_be_acknowledged() -> None:
+    taken = asyncio.get_running_loop().create_future()
+
+    def take(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = writer.get_extra_info("socket")
+        taken.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    bound = listener("127.0.0.1", 0)
+    async with await asyncio.start_server(take, sock=bound):
+        _reader, writer = await asyncio.open_connection(*bound.getsockname())
+        assert await asyncio.wait_for(taken, 10)
+        writer.close()
