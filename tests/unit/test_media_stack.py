@@ -9,7 +9,7 @@ from switchboard import media_stack
 
 # Tries to join where nobody answers, and counts the lines of the log that come meanwhile.
 JOIN = """
-import asyncio, contextlib, logging, sys
+import asyncio, contextlib, logging, os, sys
 from livekit import rtc
 from switchboard import media_stack
 
@@ -25,7 +25,9 @@ async def main():
     media_stack.mute_log(sys.argv[1])
     with contextlib.suppress(rtc.ConnectError):
         await rtc.Room().connect("ws://127.0.0.1:9", "token")
-    print(Count.lines)
+    print(Count.lines, flush=True)
+    # The native part may still have lines to hand over, and aborts a Python that is being taken down.
+    os._exit(0)
 
 asyncio.run(main())
 """
