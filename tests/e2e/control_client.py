@@ -10,7 +10,7 @@ import aiohttp
 
 from tests.e2e.stack import LocalStack
 
-RECORDED_S = 60.0
+RECORDED_S = 30.0
 
 Json = dict[str, Any]
 

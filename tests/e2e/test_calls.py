@@ -9,21 +9,16 @@ import time
 import pytest
 from livekit import rtc
 
-from local.models import sound, voice
 from local.phone.caller import Caller, CallFailed
 from local.phone.outgoing import OutgoingCall
 from tests.e2e.control_client import ask, ended, has, recorded, said
+from tests.e2e.speech import say
 from tests.e2e.stack import LocalStack
 from tests.promises import promise
 from tests.room_guest import eventually
 
 HARBOR, MAPLE, NOBODYS = "+15550100001", "+15550100002", "+15550100777"
 DEADLINE_S = 30.0
-
-
-async def _say(call: OutgoingCall, text: str) -> None:
-    wide = sound.to_signal(await voice.synthesise(text, "flite:rms"))
-    await call.speak(sound.to_samples(sound.resample(wide, voice.RATE, 8_000)))
 
 
 async def _greeted(call: OutgoingCall) -> None:
@@ -56,7 +51,7 @@ async def test_a_call_is_in_the_log_once_in_order_without_gaps(stack: LocalStack
     async with Caller() as caller:
         call = await caller.dial(stack.sip(HARBOR), from_number="+15550109999", headers={"X-Order": "7 <b>"})
         await _greeted(call)
-        await _say(call, "Can I bring my dog?")
+        await say(call, "Can I bring my dog?")
         assert await call.wait_speech(DEADLINE_S, after=time.monotonic())
         await call.wait_silence(DEADLINE_S)
         await call.hang_up()
@@ -83,11 +78,11 @@ async def test_a_message_is_taken_in_a_spoken_conversation(stack: LocalStack) ->
         call = await caller.dial(stack.sip(NOBODYS))
         await _greeted(call)
         for words in ("Please take a message.", "My name is Peter.", "Five five five, zero one, two three."):
-            await _say(call, words)
+            await say(call, words)
             assert await call.wait_speech(DEADLINE_S, after=time.monotonic())
             await call.wait_silence(DEADLINE_S)
         for words in ("Please call me about my booking.", "Yes, that is right."):
-            await _say(call, words)
+            await say(call, words)
             assert await call.wait_speech(DEADLINE_S, after=time.monotonic())
             await call.wait_silence(DEADLINE_S)
         await call.hang_up()

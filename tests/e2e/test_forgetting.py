@@ -1,13 +1,13 @@
 """A caller who really called is forgotten: also in the files of every part of the stack, LiveKit's log among them."""
 
+import json
 import time
 from uuid import uuid4
 
-from local.models import sound, voice
 from local.phone.caller import Caller
-from local.phone.outgoing import OutgoingCall
 from switchboard import stream
 from tests.e2e.control_client import answered, ask, ended, recorded
+from tests.e2e.speech import say
 from tests.e2e.stack import LocalStack
 from tests.facts import until
 from tests.promises import promise
@@ -32,11 +32,6 @@ async def traces(stack: LocalStack, *texts: str) -> list[str]:
     return found
 
 
-async def said(call: OutgoingCall, text: str) -> None:
-    wide = sound.to_signal(await voice.synthesise(text, "flite:rms"))
-    await call.speak(sound.to_samples(sound.resample(wide, voice.RATE, 8_000)))
-
-
 @promise("forget.caller")
 async def test_a_caller_who_called_is_found_nowhere(stack: LocalStack) -> None:
     name = f"canary{uuid4().hex[:12]}"
@@ -44,7 +39,7 @@ async def test_a_caller_who_called_is_found_nowhere(stack: LocalStack) -> None:
         call = await caller.dial(stack.sip(HARBOR), from_number=NUMBER, headers={"X-Name": name})
         assert await call.wait_speech(DEADLINE_S)
         assert await call.wait_silence(DEADLINE_S)
-        await said(call, "My grandmother would like to know when breakfast is served.")
+        await say(call, "My grandmother would like to know when breakfast is served.")
         assert await call.wait_speech(DEADLINE_S, after=time.monotonic())
         await call.wait_silence(DEADLINE_S)
         await call.hang_up()
@@ -52,10 +47,12 @@ async def test_a_caller_who_called_is_found_nowhere(stack: LocalStack) -> None:
     [words] = [line["text"] for line in shown["transcript"] if line["role"] == "user"]
     for text in (NUMBER, name, words):
         assert "events.body" in await traces(stack, text)
-    receipt = await ask(stack, "DELETE", f"/callers/{NUMBER}")
+    status, receipt = await answered(stack, "DELETE", f"/callers/{NUMBER}")
+    assert status == 202
+    place = f"/receipts/{json.loads(receipt)['receipt_id']}"
 
     async def forgotten() -> bool:
-        return bool((await ask(stack, "GET", f"/receipts/{receipt['receipt_id']}"))["state"] == "forgotten")
+        return bool((await ask(stack, "GET", place))["state"] == "forgotten")
 
     await until(forgotten)
     assert await traces(stack, NUMBER, NUMBER[1:], name, words) == []

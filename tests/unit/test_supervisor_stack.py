@@ -55,6 +55,7 @@ def test_a_port_in_use_is_replaced_by_one_that_no_connection_is_given_and_told()
         ports = Ports()
         chosen = ports.choose("webhook", wanted)
         ports.close()
+    assert chosen != wanted
     assert chosen < 32_768
     assert ports.moved == {"webhook": (wanted, chosen)}
 
